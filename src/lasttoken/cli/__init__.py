@@ -1,0 +1,116 @@
+"""The command line: thin commands, the only place that prints.
+
+Exit codes: 0 done; 1 a bug of ours (with traceback); 2 something the user can mend (three lines);
+130 interrupted. Results go to standard output, everything else to standard error.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from lasttoken import __version__
+from lasttoken.cli.arguments import parse
+from lasttoken.cli.screen import Screen
+from lasttoken.config import EvaluateConfig, PredictConfig, TrainConfig
+from lasttoken.errors import ConfigError, LastTokenError
+
+
+class _Command(NamedTuple):
+    config_class: type[Any]
+    run: Callable[[Any, Screen, Sequence[str]], None]
+    usage: str
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        argv: the words after `lasttoken`; those of this process if None.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(words)
+    except LastTokenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command starts again", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read our output, such as `head`, has closed it
+        sys.stderr.close()
+        return 0
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if words[0] in ("--version", "version"):
+        print(f"lasttoken {__version__}")
+        return 0
+    if words[0] not in COMMANDS:
+        raise ConfigError(
+            f"no command {words[0]!r}",
+            expected="one of " + ", ".join(COMMANDS),
+            remedy="lasttoken --help",
+        )
+    command = COMMANDS[words[0]]
+    config = parse(command.config_class, words[1:], program=f"lasttoken {words[0]}")
+    if config is None:  # --help was asked for, and given
+        return 0
+    with Screen() as screen:
+        command.run(config, screen, ["lasttoken", *words])
+    return 0
+
+
+def _overview() -> str:
+    """Return the text of `lasttoken --help`."""
+    lines = [
+        "lasttoken: fine-tune a decoder language model into a text classifier",
+        "",
+        "usage: lasttoken COMMAND ...",
+        "",
+    ]
+    for name, command in COMMANDS.items():
+        first_line = (command.config_class.__doc__ or "").splitlines()[0]
+        lines += [f"  lasttoken {name} {command.usage}", f"      {first_line}"]
+    lines += [
+        "",
+        "lasttoken COMMAND --help shows every flag. Try it on sample data:",
+        "  lasttoken train movie-reviews --model smollm2 --limit 1600 --num-epochs 1 "
+        "--learning-rate 1e-4",
+    ]
+    return "\n".join(lines)
+
+
+def _train(config: TrainConfig, screen: Screen, command: Sequence[str]) -> None:
+    from lasttoken.runs.train import run_training
+
+    screen.start()
+    outcome = run_training(config, command=command, on_event=screen)
+    screen.show_training(outcome.folder, outcome.metrics, outcome.seconds, outcome.was_finished)
+
+
+def _evaluate(config: EvaluateConfig, screen: Screen, command: Sequence[str]) -> None:
+    del command
+    from lasttoken.runs.evaluate import run_evaluation
+
+    outcome = run_evaluation(config, on_event=screen)
+    screen.show_evaluation(outcome.folder, outcome.metrics)
+
+
+def _predict(config: PredictConfig, screen: Screen, command: Sequence[str]) -> None:
+    del command
+    from lasttoken.runs.predict import run_prediction
+
+    outcome = run_prediction(config, on_event=screen)
+    screen.show_prediction(outcome.num_texts, outcome.num_truncated, config.output)
+
+
+COMMANDS = {
+    "train": _Command(TrainConfig, _train, "DATA [--model gpt2] [--output-dir RUN] ..."),
+    "evaluate": _Command(EvaluateConfig, _evaluate, "RUN DATA"),
+    "predict": _Command(PredictConfig, _predict, "RUN INPUT [--output FILE]"),
+}

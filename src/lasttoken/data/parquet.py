@@ -1,0 +1,78 @@
+"""Parquet: rows streamed batch by batch, every value as a string."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from lasttoken.data.files import open_seekable, shown_name
+from lasttoken.data.rows import Record, Row
+from lasttoken.errors import DatasetError
+
+_BATCH_ROWS = 1024
+
+
+def parquet_records(path: str) -> tuple[list[str], Iterator[Record]]:
+    """Open a Parquet file; returns its column names and its rows as strings.
+
+    Raises:
+        DatasetError: the file is missing or no Parquet.
+    """
+    import pyarrow as pa  # type: ignore[import-untyped]  # slow to import: not before a Parquet file is opened
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+    name = shown_name(path)
+    source = open_seekable(path)
+    try:
+        file = pq.ParquetFile(source)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        source.close()
+        raise DatasetError(
+            f"{name}: no Parquet file: {str(error).splitlines()[0]}",
+            expected="a complete Parquet file",
+            remedy="check that the file was written completely, or rename it after its format",
+        ) from error
+    columns: list[str] = list(file.schema_arrow.names)
+
+    def records() -> Iterator[Record]:
+        number = 0
+        with source:
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+                values = [column.to_pylist() for column in batch.columns]
+                for cells in zip(*values, strict=True):
+                    number += 1
+                    yield number, _row(name, number, columns, cells)
+
+    return columns, records()
+
+
+def _row(name: str, number: int, columns: list[str], cells: tuple[Any, ...]) -> Row | DatasetError:
+    row: Row = {}
+    for column, cell in zip(columns, cells, strict=True):
+        try:
+            row[column] = cell_string(cell)
+        except UnicodeDecodeError:
+            return DatasetError(
+                f"{name}: row {number:,}, column {column!r}: bytes that are not UTF-8",
+                expected="strings, or bytes of UTF-8 text",
+                remedy="leave the row out with --skip-bad-rows, or write the column as strings",
+            )
+    return row
+
+
+def cell_string(cell: object) -> str | None:
+    """Return a cell of an Arrow table as a string; None stays None.
+
+    Raises:
+        UnicodeDecodeError: the cell holds bytes that are not UTF-8.
+    """
+    if cell is None or isinstance(cell, str):
+        return cell
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, bytes):
+        return cell.decode()
+    if isinstance(cell, dict | list):
+        return json.dumps(cell, ensure_ascii=False, default=str)
+    return str(cell)

@@ -1,0 +1,222 @@
+"""Labelled data from any source: a sample, a file, a folder, or a Hub data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lasttoken.data.columns import ColumnChoice, choose_columns, missing_column
+from lasttoken.data.examples import Example, examples_from_python
+from lasttoken.data.files import STDIN, check_encoding, find_path
+from lasttoken.data.folders import SPLIT_OF, read_tree
+from lasttoken.data.hub import HUB_ID, check_hub, hub_readers
+from lasttoken.data.movie_reviews import NAME as SAMPLE_NAME
+from lasttoken.data.movie_reviews import read_movie_reviews
+from lasttoken.data.rows import RowReader
+from lasttoken.data.tables import FORMAT_OF, iter_rows
+from lasttoken.errors import DatasetError
+from lasttoken.events import EventCallback, Note, Progress, ignore
+
+__all__ = [
+    "LabelledData",
+    "RowReader",
+    "choose_columns",
+    "examples_from_python",
+    "iter_rows",
+    "locate_data",
+    "read_labelled",
+]
+
+_PROGRESS_ROWS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledData:
+    """All labelled examples of one source.
+
+    Attributes:
+        name: short, fit for a folder's name.
+        splits: examples by "train", "validation" and "test"; "train" alone if it is not split.
+        text_column: the column that held the text, or None where there are no columns.
+        label_column: the column that held the label, or None where there are no columns.
+    """
+
+    name: str
+    splits: Mapping[str, tuple[Example, ...]]
+    text_column: str | None = None
+    label_column: str | None = None
+
+
+def read_labelled(
+    data: str,
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    encoding: str = "utf-8",
+    skip_bad_rows: bool = False,
+    on_event: EventCallback = ignore,
+) -> LabelledData:
+    """Read labelled text from wherever `data` says, in one fixed order.
+
+    Args:
+        data: movie-reviews, a table, a folder of tables, a tree of .txt files, or a Hub id.
+        text_column: guessed from the column names if None.
+        label_column: guessed from the column names if None.
+        encoding: of text files; a byte order mark wins over it.
+        skip_bad_rows: leave out and count the rows that cannot be used.
+        on_event: told the progress, the guesses, and what was left out.
+
+    Raises:
+        DatasetError: nothing is there, or a file, column, row, text or label cannot be used.
+    """
+    check_encoding(encoding)
+    if data == SAMPLE_NAME:
+        if Path(data).exists():
+            on_event(Note(f"{data} is the sample; the local path is ./{data}", is_warning=True))
+        return LabelledData(SAMPLE_NAME, read_movie_reviews(on_event))
+    path = Path(data).expanduser()
+    if not path.exists() and not _is_path_like(data):
+        readers = hub_readers(data, skip_bad_rows=skip_bad_rows, on_event=on_event)
+        return _read_tables(data.replace("/", "-"), readers, text_column, label_column, on_event)
+    path = find_path(data)
+    if path.is_dir():
+        files = _split_tables(path)
+        if not files:
+            splits = read_tree(path, encoding=encoding, on_event=on_event)
+            return LabelledData(path.resolve().name, splits)
+        name = path.resolve().name
+    else:
+        files = {"train": path}
+        name = path.stem
+    readers = {
+        split: iter_rows(
+            str(file), encoding=encoding, skip_bad_rows=skip_bad_rows, on_event=on_event
+        )
+        for split, file in files.items()
+    }
+    return _read_tables(name, readers, text_column, label_column, on_event)
+
+
+def locate_data(data: str) -> None:
+    """Check cheaply that `data` is there, before anything slow; fetches nothing.
+
+    Raises:
+        DatasetError: no such path, and no such Hub data set, cached or reachable.
+    """
+    if data == SAMPLE_NAME:
+        return
+    path = Path(data).expanduser()
+    if path.exists():
+        return
+    if _is_path_like(data) or not HUB_ID.fullmatch(data):
+        find_path(data)  # raises: the path does not exist
+    check_hub(data)
+
+
+def _is_path_like(data: str) -> bool:
+    first, *rest = data.split("/")
+    return (
+        Path(data).suffix.lower() in FORMAT_OF
+        or data.startswith((".", "/", "~"))
+        or "\\" in data
+        or data == STDIN  # labelled data is read more than once, so it never comes by a pipe
+        or len(rest) > 1
+        or (bool(rest) and Path(first).is_dir())
+        or not HUB_ID.fullmatch(data)
+    )
+
+
+def _split_tables(folder: Path) -> dict[str, Path]:
+    tables = sorted(
+        (
+            file
+            for file in folder.iterdir()
+            if file.is_file()
+            and not file.name.startswith(".")
+            # A .txt file beside label folders is a README, not a table.
+            and FORMAT_OF.get(file.suffix.lower(), "text") != "text"
+        ),
+        key=lambda file: file.name,
+    )
+    files: dict[str, Path] = {}
+    for file in tables:
+        split = SPLIT_OF.get(file.stem.lower())
+        if split in files:
+            raise DatasetError(
+                f"{folder}: two {split} files: {files[split].name} and {file.name}",
+                expected="one file a split",
+                remedy=f"name the file that you mean: {file}",
+            )
+        if split is not None:
+            files[split] = file
+    if tables and not files:
+        raise DatasetError(
+            f"{folder}: a folder with {tables[0].name}, but no train, validation or test file",
+            expected="files named train, validation and test, or a folder a label",
+            remedy=f"name the file itself: {tables[0]}",
+        )
+    # Training first: its columns are the ones that the other files must have.
+    order = list(dict.fromkeys(SPLIT_OF.values()))
+    return dict(sorted(files.items(), key=lambda item: order.index(item[0])))
+
+
+def _read_tables(
+    name: str,
+    readers: Mapping[str, RowReader],
+    text_column: str | None,
+    label_column: str | None,
+    on_event: EventCallback,
+) -> LabelledData:
+    first = next(iter(readers.values()))
+    chosen = choose_columns(
+        first.columns,
+        first.sample,
+        text_column,
+        label_column,
+        source=first.name,
+        on_event=on_event,
+    )
+    splits = {
+        split: _read_table(reader, chosen, split, on_event) for split, reader in readers.items()
+    }
+    return LabelledData(name, splits, chosen.text, chosen.label)
+
+
+def _read_table(
+    reader: RowReader, chosen: ColumnChoice, split: str, on_event: EventCallback
+) -> tuple[Example, ...]:
+    text_column, label_column = chosen.text, str(chosen.label)
+    for column, flag in ((text_column, "--text-column"), (label_column, "--label-column")):
+        if column not in reader.columns:
+            raise missing_column(reader.columns, column, flag, f"{reader.name}: ")
+    examples = []
+    for number, row in reader.require(text_column, label_column):
+        if not row[label_column]:
+            reader.fault(number, _empty_label(reader.name, number, label_column))
+            continue
+        extra = {
+            key: value
+            for key, value in row.items()
+            if value is not None and key not in (text_column, label_column)
+        }
+        text = str(row[text_column])
+        examples.append(Example(text, row[label_column], reader.name, number, extra))
+        if len(examples) % _PROGRESS_ROWS == 0:
+            on_event(Progress("read", len(examples), None, "rows", split))
+    if not examples:
+        raise DatasetError(
+            f"{reader.name}: no usable row among {reader.skipped:,}",
+            expected="at least one row with a text and a label",
+            remedy="check --text-column and --label-column",
+        )
+    on_event(Progress("read", len(examples), len(examples), "rows", split))
+    return tuple(examples)
+
+
+def _empty_label(name: str, number: int, column: str) -> DatasetError:
+    return DatasetError(
+        f"{name}: row {number:,}, column {column!r}: the label is empty",
+        expected="a label in every row",
+        remedy="fill the cell, or give --skip-bad-rows",
+    )

@@ -1,0 +1,1 @@
+"""Numbers and pages: metrics, honest baselines, the verdict, plots and the report."""

@@ -1,0 +1,94 @@
+"""What the package tells while it works: small frozen records handed to one callback.
+
+Nothing below `cli` prints. A stage that has something to say calls `on_event(...)` with one of
+the records below; the command line turns them into progress bars and lines, a notebook may
+ignore them (`ignore`) or collect them in a list (`events.append`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a phase has come; sent often, with `done == total` at its end.
+
+    Attributes:
+        phase: "fetch", "read", "tokenize", "baseline", "train", "validate", "predict",
+            "evaluate" or "save".
+        done: units finished so far.
+        total: units in all, or None while unknown.
+        unit: what is counted: "bytes", "rows", "files", "texts", "steps", ...
+        detail: a few words shown behind the bar, such as the running loss.
+    """
+
+    phase: str
+    done: int
+    total: int | None
+    unit: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One line that a person should read: a choice made for them, a count, a finding.
+
+    Attributes:
+        text: the line.
+        is_warning: True if it may change what the user decides.
+    """
+
+    text: str
+    is_warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLeft:
+    """The measured estimate of the time to the end of the run.
+
+    Attributes:
+        seconds: wall seconds from now to the finished report.
+        measured_steps: optimizer steps it was measured on.
+    """
+
+    seconds: float
+    measured_steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochEnd:
+    """The numbers of one finished epoch, as written to `history.jsonl`.
+
+    Attributes:
+        epoch: counted from 1.
+        step: optimizer steps taken so far.
+        train_loss: mean nats per example during the epoch, dropout on.
+        train_accuracy: 0 to 1, during the epoch.
+        validation_loss: mean nats per example after the epoch.
+        validation_accuracy: 0 to 1.
+        validation_macro_f1: 0 to 1; the metric that chooses the epoch to keep.
+        learning_rate: of the epoch's last step.
+        seconds: wall seconds of training and validation.
+        is_best: True if this epoch is the best so far.
+    """
+
+    epoch: int
+    step: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    validation_macro_f1: float
+    learning_rate: float
+    seconds: float
+    is_best: bool
+
+
+Event = Progress | Note | TimeLeft | EpochEnd
+EventCallback = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Take an event and do nothing: the default callback."""

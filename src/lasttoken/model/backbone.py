@@ -1,0 +1,194 @@
+"""Load a decoder and its tokenizer from a local folder, with every family's quirks hidden.
+
+What comes back is a stock `*ForSequenceClassification` of transformers with the right labels,
+pad token and head, plus the tokenizer to go with it. No warning, no resize, no network.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from lasttoken.data.labels import LabelSpec
+from lasttoken.errors import BackboneError
+from lasttoken.model.quiet import quiet_transformers
+from lasttoken.model.sources import not_a_decoder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# Weights that checkpoints of language models hold and a classifier has no use for.
+_UNUSED_PREFIXES = ("lm_head", "embed_out", "cls", "predictions")
+_UNUSED_SUFFIXES = ("attn.bias", "attn.masked_bias", "rotary_emb.inv_freq")
+
+# A tokenizer without a limit of its own says 1e30.
+_NO_LIMIT = 1_000_000
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load a tokenizer that pads with end-of-text where it has no pad token of its own.
+
+    It pads on the left, as in the tutorial, and treats special-token names inside a text as text.
+
+    Raises:
+        BackboneError: there is no tokenizer that transformers can load without running foreign
+            code, or it has no end-of-text token.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                padding_side="left",
+                split_special_tokens=True,
+            )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise BackboneError(
+            f"{folder}: its tokenizer cannot be loaded: {str(error).splitlines()[0]}",
+            expected="tokenizer.json beside config.json",
+            remedy="save the tokenizer into the folder with save_pretrained()",
+        ) from error
+    if tokenizer.eos_token_id is None:
+        raise BackboneError(
+            f"{folder}: its tokenizer has no end-of-text token",
+            expected="a decoder's tokenizer, with eos_token set",
+            remedy="--model smollm2 or gpt2, or set eos_token and save the tokenizer again",
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def read_labels(folder: Path) -> LabelSpec | None:
+    """Return the labels of a folder that holds a classifier already, else None."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    architectures = config.get("architectures") or []
+    id2label = config.get("id2label")
+    if not id2label or not any(str(a).endswith("SequenceClassification") for a in architectures):
+        return None
+    return LabelSpec(tuple(id2label[key] for key in sorted(id2label, key=int)))
+
+
+def load_hf_model(
+    folder: Path, labels: LabelSpec, *, pad_token_id: int, seed: int
+) -> tuple[PreTrainedModel, bool]:
+    """Load a stock sequence-classification model in fp32, attention set to "eager".
+
+    Args:
+        folder: inspected by `sources.inspect_folder`.
+        labels: C labels; the folder's head is kept if its labels are these, in this order.
+        pad_token_id: what stock heads compare ids with.
+        seed: of a newly made head.
+
+    Returns:
+        The model, in evaluation mode on the CPU, and whether its head was newly made.
+
+    Raises:
+        BackboneError: transformers has no classifier for this family, the family is no decoder,
+            or weights are missing or of another shape.
+
+    Source:
+        A new head is drawn by the family's own initialization in transformers, a normal
+        distribution with the configuration's `initializer_range` (0.02 for most).
+    """
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    known = read_labels(folder)
+    try:
+        with quiet_transformers(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            config = AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+            config.num_labels = labels.num_logits
+            config.id2label = labels.id2label
+            config.label2id = labels.label2id
+            config.problem_type = "single_label_classification"
+            config.pad_token_id = pad_token_id
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                folder,
+                config=config,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=torch.float32,
+                attn_implementation="eager",
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise BackboneError(
+            f"{folder}: transformers cannot load it as a classifier: {str(error).splitlines()[0]}",
+            expected="a causal language model of a family with a sequence-classification class",
+            remedy="--model smollm2, or another family",
+        ) from error
+    if not isinstance(getattr(model, "score", None), nn.Linear):
+        raise not_a_decoder(str(folder), f"{type(model).__name__} has no last-token head")
+    missing = set(info["missing_keys"])
+    mismatched = {str(key[0]) if isinstance(key, tuple) else str(key)
+                  for key in info["mismatched_keys"]}  # fmt: skip
+    _refuse_wrong_weights(folder, missing, mismatched)
+    head_is_new = bool((missing | mismatched) & {"score.weight"})
+    if not head_is_new and known is not None and known.labels != labels.labels:
+        # Same shape, other meaning: rows of the old head would stand for the wrong labels.
+        _renew_head(model, seed)
+        head_is_new = True
+    _fuse_gelu(model)
+    return model.eval(), head_is_new
+
+
+def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the longest text in tokens that model and tokenizer were made for.
+
+    Source:
+        `max_position_embeddings` (called `n_positions` in GPT-2) and `model_max_length`; the
+        smaller of the two, and 1,000,000 where neither says.
+    """
+    config: Any = model.config
+    limits = [
+        getattr(config, "max_position_embeddings", None),
+        tokenizer.model_max_length,
+        _NO_LIMIT,
+    ]
+    return int(min(limit for limit in limits if limit is not None and limit > 0))
+
+
+def _refuse_wrong_weights(folder: Path, missing: set[str], mismatched: set[str]) -> None:
+    faulty = sorted((missing | mismatched) - {"score.weight"})
+    if faulty:
+        raise BackboneError(
+            f"{folder}: {len(faulty)} weights are missing or of another shape than config.json "
+            f"says, first {faulty[0]!r}",
+            expected="every weight of the decoder in *.safetensors",
+            remedy="fetch or save the model again",
+        )
+
+
+def _renew_head(model: PreTrainedModel, seed: int) -> None:
+    head: Any = model.score
+    config: Any = model.config
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        head.weight.normal_(mean=0.0, std=getattr(config, "initializer_range", 0.02))
+
+
+def _fuse_gelu(model: nn.Module) -> None:
+    """Replace the Python form of tanh GELU by the equal fused one; config.json keeps its name.
+
+    Source:
+        Hendrycks and Gimpel (arXiv 1606.08415); both compute
+        0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
+    """
+    from transformers.activations import NewGELUActivation
+
+    for module in model.modules():
+        for name, child in list(module.named_children()):
+            if isinstance(child, NewGELUActivation):
+                setattr(module, name, nn.GELU(approximate="tanh"))

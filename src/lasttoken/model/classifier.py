@@ -1,0 +1,169 @@
+"""The classifier: backbone, last-token pooling, head, loss.
+
+    input_ids (1, T) -> backbone -> hidden states (T, H) -> last tokens (B, H) -> logits (B, C)
+
+Any layout comes in; inside, everything is packed. A family whose attention cannot be packed
+faithfully is read padded on the right instead; which of the two was proved at load (`probe`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from lasttoken.data.labels import LabelSpec
+from lasttoken.errors import BatchError
+from lasttoken.model.attention import Packing
+from lasttoken.model.batch import MIN_PACKED_TOKENS, unpad
+from lasttoken.model.probe import Proof
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Classifier(nn.Module):
+    """A decoder with a linear head on each text's last token.
+
+    Args:
+        hf_model: a stock `*ForSequenceClassification`, as `backbone.load_hf_model` returns it;
+            saved as it is.
+        labels: C labels, and what the task does with logits.
+        proof: how the backbone is read, as `probe.choose_path` found.
+    """
+
+    def __init__(self, hf_model: PreTrainedModel, labels: LabelSpec, proof: Proof) -> None:
+        super().__init__()
+        self.hf_model = hf_model
+        self.labels = labels
+        self.proof = proof
+        self._read = {"packed": self._read_packed, "padded": self._read_padded}[proof.path]
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor | None = None,
+        cu_seqlens: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> SequenceClassifierOutput:
+        """Classify a batch in either layout of `Gpt2ClassificationCollator`.
+
+        Args:
+            input_ids: (1, T) packed, or (B, L) padded on any side, int64.
+            position_ids: (1, T); of padded rows they are derived from the mask anew.
+            cu_seqlens: (B + 1,) offsets of a packed batch; None for a padded one.
+            attention_mask: (B, L), 1 at real tokens of padded rows; None for packed.
+            labels: (B,) int64 label ids, or None.
+
+        Returns:
+            `logits` (B, C) fp32, and `loss`, the mean in nats (None without labels).
+
+        Raises:
+            BatchError: neither `cu_seqlens` nor `attention_mask` says where texts end.
+        """
+        pooled = self.pool_last_token(input_ids, position_ids, cu_seqlens, attention_mask)
+        logits = self._head(pooled)  # (B, C)
+        loss = None
+        if labels is not None:
+            loss = self.labels.loss_sum(logits, labels) / len(logits)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    def pool_last_token(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor | None = None,
+        cu_seqlens: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Return each text's last hidden state after the final norm, (B, H)."""
+        packed = _as_packed(input_ids, position_ids, cu_seqlens, attention_mask)
+        return self._read(*packed, every_block=False)[-1]
+
+    def last_token_states(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor | None = None,
+        cu_seqlens: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Return each text's last-token state of every block.
+
+        Returns:
+            (B, blocks + 1, H): the embedding first, then each block's output; the last is taken
+            after the final norm, as transformers defines `hidden_states`.
+        """
+        packed = _as_packed(input_ids, position_ids, cu_seqlens, attention_mask)
+        return torch.stack(self._read(*packed, every_block=True), dim=1)
+
+    def _head(self, pooled: Tensor) -> Tensor:
+        """Return logits (B, C) in fp32: the head costs nothing and rounds everything.
+
+        Few rows are filled up to the least number at which a matrix kernel's rounding no longer
+        depends on how many there are (see `batch.MIN_PACKED_TOKENS`).
+        """
+        head: Any = self.hf_model.score
+        num_rows = len(pooled)
+        filler = (0, 0, 0, max(MIN_PACKED_TOKENS - num_rows, 0))
+        with torch.autocast(pooled.device.type, enabled=False):
+            rows = nn.functional.pad(pooled.to(head.weight.dtype), filler)
+            return head(rows)[:num_rows].float()
+
+    def _read_packed(
+        self, input_ids: Tensor, position_ids: Tensor, cu_seqlens: Tensor, *, every_block: bool
+    ) -> tuple[Tensor, ...]:
+        packing = Packing.from_cu_seqlens(cu_seqlens, input_ids.shape[1], input_ids.device)
+        output = self.hf_model.base_model(
+            input_ids=input_ids,
+            position_ids=position_ids,
+            # All ones: silences the warning of families that look for padding by id.
+            attention_mask=torch.ones_like(input_ids),
+            use_cache=False,
+            output_hidden_states=every_block,
+            packing=packing,
+        )
+        last = (cu_seqlens[1:] - 1).to(input_ids.device, torch.int64)  # (B,)
+        return tuple(states[0][last] for states in _blocks(output, every_block))
+
+    def _read_padded(
+        self, input_ids: Tensor, position_ids: Tensor, cu_seqlens: Tensor, *, every_block: bool
+    ) -> tuple[Tensor, ...]:
+        starts, ends = cu_seqlens[:-1].tolist(), cu_seqlens[1:].tolist()
+        seqlens = (cu_seqlens[1:] - cu_seqlens[:-1]).to(input_ids.device, torch.int64)
+        rows = nn.utils.rnn.pad_sequence(
+            [input_ids[0, start:end] for start, end in zip(starts, ends, strict=True)],
+            batch_first=True,
+        )  # (B, L)
+        mask = torch.arange(rows.shape[1], device=rows.device)[None, :] < seqlens[:, None]
+        del position_ids  # the family counts its own positions from the mask
+        output = self.hf_model.base_model(
+            input_ids=rows,
+            attention_mask=mask.to(torch.int64),
+            use_cache=False,
+            output_hidden_states=every_block,
+        )
+        row = torch.arange(len(rows), device=rows.device)
+        return tuple(states[row, seqlens - 1] for states in _blocks(output, every_block))
+
+
+def _blocks(output: Any, every_block: bool) -> tuple[Tensor, ...]:  # noqa: ANN401 - family's own
+    return tuple(output.hidden_states) if every_block else (output.last_hidden_state,)
+
+
+def _as_packed(
+    input_ids: Tensor,
+    position_ids: Tensor | None,
+    cu_seqlens: Tensor | None,
+    attention_mask: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    if cu_seqlens is not None and position_ids is not None:
+        return input_ids, position_ids, cu_seqlens
+    if attention_mask is None:
+        raise BatchError(
+            "a batch without cu_seqlens and position_ids (packed) or attention_mask (padded)",
+            expected="a batch that says where each text ends",
+            remedy="make batches with Gpt2ClassificationCollator",
+        )
+    return unpad(input_ids, attention_mask)

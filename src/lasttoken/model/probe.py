@@ -1,0 +1,146 @@
+"""The proof at load: may this model be read packed, or padded, or not at all?
+
+A family is believed only after it has answered for itself on two short texts: packed, padded and
+alone must agree, attention must have been called once a block with nothing it does not know, and
+a later token must not change an earlier one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lasttoken.model import attention
+from lasttoken.model.batch import pack_examples
+from lasttoken.model.sources import not_a_decoder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+ReadingPath = Literal["packed", "padded"]
+
+# Relative to the largest hidden state; fp32 rounding is below 1e-5, a leak is far above.
+TOLERANCE = 1e-4
+_LENGTHS = (9, 21)  # different buckets, and a filler in each
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How a model is read, and why not packed if it is not.
+
+    Attributes:
+        path: "packed", or "padded" (on the right) where packing is not faithful.
+        reason: why packing was refused; empty if packed.
+    """
+
+    path: ReadingPath
+    reason: str = ""
+
+
+def choose_path(model: PreTrainedModel) -> Proof:
+    """Set the model's attention to packed if it passes the proof, else leave it "eager".
+
+    Raises:
+        BackboneError: the model is no decoder, or right padding changes what it computes.
+    """
+    texts = [_probe_ids(model, length) for length in _LENGTHS]
+    with torch.no_grad():
+        alone = [_alone(model, ids) for ids in texts]
+        _refuse_future(model, texts[1], alone[1])
+        reason = _why_not_packed(model, texts, alone)
+        if not reason:
+            return Proof("packed")
+        model.set_attn_implementation("eager")
+        _refuse_padding_dependence(model, texts, alone)
+    return Proof("padded", reason)
+
+
+def _probe_ids(model: PreTrainedModel, length: int) -> np.ndarray[Any, np.dtype[np.int32]]:
+    """Return token ids that differ from each other and spread over the vocabulary."""
+    vocabulary = int(model.config.get_text_config().vocab_size)
+    return ((7 + np.arange(length) * 13 + length) % vocabulary).astype(np.int32)
+
+
+def _alone(model: PreTrainedModel, ids: np.ndarray[Any, Any]) -> Tensor:
+    """Return hidden states (L, H) of one text, by the family's own eager attention."""
+    input_ids = torch.from_numpy(ids.astype(np.int64))[None, :]
+    output = model.base_model(
+        input_ids=input_ids, attention_mask=torch.ones_like(input_ids), use_cache=False
+    )
+    return output.last_hidden_state[0]
+
+
+def _differs(found: Tensor, expected: Tensor) -> bool:
+    largest = max(1.0, float(expected.abs().max()))
+    return not bool((found - expected).abs().max() <= TOLERANCE * largest)  # NaN differs
+
+
+def _refuse_future(model: PreTrainedModel, ids: np.ndarray[Any, Any], whole: Tensor) -> None:
+    if _differs(_alone(model, ids[:-1]), whole[:-1]):
+        raise not_a_decoder(
+            str(model.config.name_or_path), "a later token changes what an earlier one holds"
+        )
+
+
+def _why_not_packed(
+    model: PreTrainedModel, texts: list[np.ndarray[Any, Any]], alone: list[Tensor]
+) -> str:
+    batch = pack_examples(texts)
+    packing = attention.Packing.from_cu_seqlens(
+        batch.cu_seqlens, batch.input_ids.shape[1], batch.input_ids.device
+    )
+    calls = 0
+
+    def count_calls(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - passes everything on
+        nonlocal calls
+        calls += 1
+        return attention.packed_attention(*args, **kwargs)
+
+    try:
+        model.set_attn_implementation(attention.PACKED_ATTENTION)
+        attention.AttentionInterface.register(attention.PACKED_ATTENTION, count_calls)
+        hidden = model.base_model(
+            input_ids=batch.input_ids,
+            position_ids=batch.position_ids,
+            attention_mask=torch.ones_like(batch.input_ids),
+            use_cache=False,
+            packing=packing,
+        ).last_hidden_state[0]
+    except Exception as error:  # any failure of a family's own code is the answer, and recorded
+        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    finally:
+        attention.AttentionInterface.register(
+            attention.PACKED_ATTENTION, attention.packed_attention
+        )
+    num_blocks = int(model.config.get_text_config().num_hidden_layers)
+    if calls != num_blocks:
+        return f"attention was called {calls} times in {num_blocks} blocks"
+    ends = batch.cu_seqlens.tolist()
+    for index, expected in enumerate(alone):
+        if _differs(hidden[ends[index] : ends[index + 1]], expected):
+            return "a packed text differs from the same text alone"
+    return ""
+
+
+def _refuse_padding_dependence(
+    model: PreTrainedModel, texts: list[np.ndarray[Any, Any]], alone: list[Tensor]
+) -> None:
+    """Check that tokens on the right of a text change nothing, as a causal model promises."""
+    longest = max(len(ids) for ids in texts)
+    input_ids = torch.zeros((len(texts), longest), dtype=torch.int64)
+    mask = torch.zeros_like(input_ids)
+    for row, ids in enumerate(texts):
+        input_ids[row, : len(ids)] = torch.from_numpy(ids.astype(np.int64))
+        mask[row, : len(ids)] = 1
+    hidden = model.base_model(
+        input_ids=input_ids, attention_mask=mask, use_cache=False
+    ).last_hidden_state
+    for row, expected in enumerate(alone):
+        if _differs(hidden[row, : len(expected)], expected):
+            raise not_a_decoder(
+                str(model.config.name_or_path), "padding on the right changes its hidden states"
+            )

@@ -1,0 +1,235 @@
+"""Where a model comes from: sample name, GGUF file, local folder or Hub id.
+
+Two steps, so that a mistake is told within seconds: `locate_model` asks only whether the model
+can be had; `fetch_model` then brings it into a local folder and refuses what is unsafe to load
+(pickles, remote code, foreign attention). Nothing after this module touches the network.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lasttoken.errors import BackboneError
+from lasttoken.events import EventCallback, Progress, ignore
+from lasttoken.model.gguf import SAMPLE_MODELS, convert_gguf, fetch_sample_model
+
+HUB_TIMEOUT_SECONDS = 2.0  # transformers alone retries for 23 to 46 s before it gives up
+_HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
+_HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+_PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model that can be had.
+
+    Attributes:
+        name: as the user wrote it.
+        kind: "sample", "gguf", "folder", or "hub".
+    """
+
+    name: str
+    kind: Literal["sample", "gguf", "folder", "hub"]
+
+
+def locate_model(name: str) -> ModelSource:
+    """Find out whether a model can be had, within a few seconds and without loading it.
+
+    Args:
+        name: sample name, path of a .gguf file or of a folder, or Hub id.
+
+    Raises:
+        BackboneError: there is no such file or folder, or it holds no safe model; or the Hub does
+            not know the id or cannot be reached and the model is not in the local cache.
+    """
+    if name in SAMPLE_MODELS:
+        return ModelSource(name, "sample")
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        return ModelSource(name, "gguf")
+    if path.is_dir():
+        inspect_folder(path)
+        return ModelSource(name, "folder")
+    if path.suffix == ".gguf" or not _HUB_ID.match(name) or name.startswith("."):
+        raise _no_such_path(path)
+    if "/" in name and path.parent.is_dir():
+        raise _no_such_path(path)
+    if _cached_folder(name) is None:
+        _ask_hub(name)
+    return ModelSource(name, "hub")
+
+
+def fetch_model(source: ModelSource, on_event: EventCallback = ignore) -> Path:
+    """Bring a model into a local folder of configuration, safetensors and tokenizer.
+
+    Raises:
+        BackboneError: fetching failed, or the folder holds something unsafe.
+    """
+    if source.kind == "sample":
+        return fetch_sample_model(source.name, on_event)
+    if source.kind == "gguf":
+        return convert_gguf(Path(source.name).expanduser(), on_event)
+    folder = (
+        Path(source.name).expanduser()
+        if source.kind == "folder"
+        else _cached_folder(source.name) or _download(source.name, on_event)
+    )
+    inspect_folder(folder)
+    return folder
+
+
+def inspect_folder(folder: Path) -> None:
+    """Refuse a folder that is no model or would run code on loading.
+
+    Raises:
+        BackboneError: no config.json; weights are pickled or missing; `auto_map` or an attention
+            implementation from elsewhere is named; it is an adapter without its base model; or
+            it is no decoder-only model.
+    """
+    if not (folder / "config.json").is_file():
+        adapter = (folder / "adapter_config.json").is_file()
+        raise BackboneError(
+            f"{folder}: "
+            + ("an adapter without its base model" if adapter else "no config.json in this folder"),
+            expected="a model folder: config.json, *.safetensors and tokenizer files",
+            remedy="merge the adapter into its base model first" if adapter else "check --model",
+        )
+    config = _read_json(folder / "config.json")
+    for name in ("config.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            _refuse_code(folder / name, _read_json(folder / name))
+    if config.get("is_encoder_decoder"):
+        raise not_a_decoder(str(folder), f"model type {config.get('model_type')!r}, has an encoder")
+    if not any(folder.glob("*.safetensors")):
+        pickles = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLE_SUFFIXES)
+        raise BackboneError(
+            f"{folder}: "
+            + (f"pickled weights ({', '.join(pickles[:3])})" if pickles else "no weights"),
+            expected="weights as *.safetensors (loading a pickle can run any code)",
+            remedy="where you trust the file, load it with transformers and call "
+            "save_pretrained() into a new folder",
+        )
+
+
+def not_a_decoder(name: str, reason: str) -> BackboneError:
+    """Return the error for a model whose last token has not seen the whole text."""
+    return BackboneError(
+        f"model {name!r} is no decoder: {reason}",
+        expected="a causal language model, whose last token has seen the whole text",
+        remedy="--model smollm2, gpt2, or a folder of the GPT-2, Llama, Qwen, Mistral ... family",
+    )
+
+
+def _refuse_code(path: Path, content: dict[str, Any]) -> None:
+    """Refuse keys by which a configuration makes a loader run foreign code."""
+    for key, value in content.items():
+        foreign = "attn" in key and isinstance(value, str) and "/" in value
+        if key == "auto_map" or key.endswith("_implementation_internal") or foreign:
+            raise BackboneError(
+                f"{path}: the key {key!r} asks for code from elsewhere",
+                expected="a model that transformers itself knows how to run",
+                remedy=f"remove {key!r} if transformers supports this family, or use another model",
+            )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BackboneError(
+            f"{path}: {error}",
+            expected="a JSON object",
+            remedy="fetch or save the model again",
+        ) from error
+    if not isinstance(content, dict):
+        raise BackboneError(
+            f"{path}: holds no JSON object",
+            expected="a JSON object",
+            remedy="fetch or save the model again",
+        )
+    return content
+
+
+def _no_such_path(path: Path) -> BackboneError:
+    parent = path.parent
+    siblings = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, siblings, n=1)
+    return BackboneError(
+        f"--model {path}: no such file or folder",
+        expected="a model folder, a .gguf file, a Hub id, or a sample name",
+        remedy=f"did you mean {parent / near[0]}?" if near else "--model smollm2 works right now",
+    )
+
+
+def _cached_folder(hub_id: str) -> Path | None:
+    """Return the snapshot in the local Hub cache, if config and weights are there."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(hub_id, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+    has_weights = any(folder.glob("*.safetensors"))
+    return folder if (folder / "config.json").is_file() and has_weights else None
+
+
+def _ask_hub(hub_id: str) -> None:
+    """Ask the Hub for one file's metadata, once."""
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
+
+    try:
+        if constants.HF_HUB_OFFLINE:
+            raise ConnectionError("HF_HUB_OFFLINE is set")
+        get_hf_file_metadata(hf_hub_url(hub_id, "config.json"), timeout=HUB_TIMEOUT_SECONDS)
+    except GatedRepoError as error:
+        raise BackboneError(
+            f"model {hub_id!r} is gated on the Hub",
+            expected="a model that you may download",
+            remedy="accept its terms on its page and run `hf auth login`; --model smollm2 works "
+            "right now",
+        ) from error
+    except (RepositoryNotFoundError, EntryNotFoundError) as error:
+        raise BackboneError(
+            f"model {hub_id!r}: neither a local folder nor a model on the Hub",
+            expected="a model folder, a .gguf file, a Hub id, or a sample name",
+            remedy="check the spelling; --model smollm2 works right now",
+        ) from error
+    except Exception as error:  # whatever the transport raises, the remedy is the same
+        raise BackboneError(
+            f"model {hub_id!r}: no such local folder, not in the local cache, and the Hub cannot "
+            f"be reached ({error})",
+            expected=f"a connection, or a copy: run `hf download {hub_id} --local-dir {hub_id}` "
+            "where there is one, bring the folder here, and pass its path to --model",
+            remedy="--model smollm2, which works right now",
+        ) from error
+
+
+def _download(hub_id: str, on_event: EventCallback) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+
+    on_event(Progress("fetch", 0, None, "bytes", detail=hub_id))
+    shown = not os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS")
+    disable_progress_bars()
+    try:
+        folder = Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES))
+    except Exception as error:  # whatever the transport raises, the remedy is the same
+        raise BackboneError(
+            f"model {hub_id!r}: fetching it from the Hub failed: {error}",
+            expected="a complete download",
+            remedy="run the same command again; what was fetched is kept",
+        ) from error
+    finally:
+        if shown:
+            enable_progress_bars()
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    on_event(Progress("fetch", size, size, "bytes", detail=hub_id))
+    return folder

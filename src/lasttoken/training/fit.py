@@ -1,0 +1,178 @@
+"""The loop over epochs: train, validate, keep the best.
+
+Everything that changes, beside weights and optimizer, is one `TrainState`.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch.utils.data import DataLoader
+
+from lasttoken.errors import ConfigError
+from lasttoken.evaluation.metrics import macro_f1
+from lasttoken.events import EpochEnd, EventCallback, ignore
+from lasttoken.inference.prediction import budget_batches
+from lasttoken.model.batch import Gpt2ClassificationCollator
+from lasttoken.model.classifier import Classifier
+from lasttoken.training.loop import PassResult, train, validation
+from lasttoken.training.optim import make_optimizer, make_schedule
+from lasttoken.training.sampler import EpochSampler, TokenizedExamples
+from lasttoken.training.state import FitResult, FitSettings, TrainState
+from lasttoken.training.timing import TimeEstimator
+
+
+def fit(
+    classifier: Classifier,
+    collator: Gpt2ClassificationCollator,
+    training: TokenizedExamples,
+    validating: TokenizedExamples,
+    settings: FitSettings,
+    *,
+    tokens_after: int = 0,
+    on_event: EventCallback = ignore,
+) -> FitResult:
+    """Train for several epochs and keep the one with the best validation macro F1.
+
+    Args:
+        classifier: is trained in place, and holds the best epoch's weights afterwards.
+        collator: makes packed batches.
+        training: examples to learn from.
+        validating: examples that choose the epoch to keep.
+        settings: how weights are updated.
+        tokens_after: of gradient-free passes that the caller makes afterwards, for the estimate.
+        on_event: hears progress, an `EpochEnd` an epoch, and one `TimeLeft`.
+
+    Raises:
+        ConfigError: several processes were launched, which this version does not support.
+    """
+    accelerator = Accelerator(cpu=settings.device.type == "cpu")
+    if accelerator.num_processes > 1:
+        raise ConfigError(
+            f"launched in {accelerator.num_processes} processes",
+            expected="one process",
+            remedy="run lasttoken train without accelerate launch or torchrun",
+        )
+    classifier.to(settings.device)
+    validation_batches = [
+        collator([validating[index] for index in indices.tolist()])
+        for indices in budget_batches(validating.texts.lengths)
+    ]
+    steps_per_epoch = num_steps_per_epoch(len(training), settings)
+    raw_optimizer = make_optimizer(
+        classifier, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    scheduler = make_schedule(
+        raw_optimizer,
+        num_steps=steps_per_epoch * settings.num_epochs,
+        warmup_fraction=settings.warmup_fraction,
+    )
+    model, optimizer = accelerator.prepare(classifier, raw_optimizer)
+    estimator = TimeEstimator(
+        train_tokens=int(training.texts.lengths.sum()),
+        num_epochs=settings.num_epochs,
+        forward_tokens=int(validating.texts.lengths.sum()) * settings.num_epochs + tokens_after,
+        steps_per_epoch=steps_per_epoch,
+        on_event=on_event,
+    )
+    state = TrainState()
+    while state.epoch < settings.num_epochs:
+        started = time.perf_counter()
+        trained = train(
+            model,
+            _epoch_batches(training, collator, settings, state.epoch),
+            optimizer,
+            scheduler,
+            settings.device,
+            gradient_accumulation_steps=settings.gradient_accumulation_steps,
+            max_grad_norm=settings.max_grad_norm,
+            precision=settings.precision,
+            seed=settings.seed,
+            epoch=state.epoch,
+            accelerator=accelerator,
+            on_event=estimator,
+        )
+        validated = validation(
+            model,
+            validation_batches,
+            settings.device,
+            precision=settings.precision,
+            on_event=on_event,
+        )
+        row = EpochEnd(
+            epoch=state.epoch + 1,
+            step=state.step + steps_per_epoch,
+            train_loss=trained.loss,
+            train_accuracy=trained.accuracy,
+            validation_loss=validated.loss,
+            validation_accuracy=validated.accuracy,
+            validation_macro_f1=_macro_f1(validated, classifier),
+            learning_rate=float(scheduler.get_last_lr()[0]),
+            seconds=time.perf_counter() - started,
+            is_best=False,
+        )
+        on_event(_end_epoch(state, row, classifier, settings))
+        if state.should_stop(settings.early_stopping_patience):
+            break
+    if state.best_weights is not None and state.best_epoch < state.epoch:
+        classifier.load_state_dict(state.best_weights)
+    classifier.eval()
+    return FitResult(
+        history=tuple(state.history),
+        best_epoch=state.best_epoch,
+        num_steps=state.step,
+        stopped_early=state.epoch < settings.num_epochs,
+        estimated_seconds=estimator.estimated_seconds,
+        seconds_at_estimate=estimator.seconds_at_estimate,
+    )
+
+
+def num_steps_per_epoch(num_examples: int, settings: FitSettings) -> int:
+    """Return the optimizer steps of one epoch; the last of each kind may be smaller."""
+    num_batches = -(-num_examples // settings.batch_size)
+    return -(-num_batches // settings.gradient_accumulation_steps)
+
+
+def _epoch_batches(
+    training: TokenizedExamples,
+    collator: Gpt2ClassificationCollator,
+    settings: FitSettings,
+    epoch: int,
+) -> DataLoader[dict[str, torch.Tensor]]:
+    return DataLoader(
+        training,
+        batch_sampler=EpochSampler(
+            len(training), settings.batch_size, seed=settings.seed, epoch=epoch
+        ),
+        collate_fn=collator,
+        generator=torch.Generator(),  # without one, the loader draws from the global generator
+    )
+
+
+def _macro_f1(result: PassResult, classifier: Classifier) -> float:
+    num_labels = classifier.labels.num_logits
+    return macro_f1(
+        np.array(result.true_labels), np.array(result.predicted_labels), num_labels
+    )
+
+
+def _end_epoch(
+    state: TrainState, row: EpochEnd, classifier: Classifier, settings: FitSettings
+) -> EpochEnd:
+    """Note a finished epoch in the state and copy its weights aside if it is the best so far."""
+    row = replace(row, is_best=row.validation_macro_f1 > state.best_metric)
+    state.epoch, state.step = row.epoch, row.step
+    state.history.append(row)
+    if row.is_best:
+        state.best_epoch, state.best_metric = row.epoch, row.validation_macro_f1
+        state.best_weights = None
+        if row.epoch < settings.num_epochs:  # the last epoch cannot be overwritten
+            state.best_weights = {
+                name: tensor.detach().cpu().clone()
+                for name, tensor in classifier.state_dict().items()
+            }
+    return row

@@ -1,0 +1,62 @@
+"""Who shares a batch: a function of (seed, epoch), with no generator that runs along."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset, Sampler
+
+from lasttoken.model.tokens import TokenizedTexts
+
+
+class TokenizedExamples(Dataset[dict[str, Any]]):
+    """Texts that were tokenized once, with their labels, in the form the collator takes.
+
+    Args:
+        texts: N tokenized texts.
+        labels: N label strings.
+    """
+
+    def __init__(self, texts: TokenizedTexts, labels: Sequence[str]) -> None:
+        self.texts = texts
+        self.labels = tuple(labels)
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.texts)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return `{"input_ids": (L,) int32, "label": str}`."""
+        return {"input_ids": self.texts[index], "label": self.labels[index]}
+
+
+class EpochSampler(Sampler[list[int]]):
+    """Random batches of one epoch: the same (seed, epoch) gives the same order anywhere.
+
+    Args:
+        num_examples: N.
+        batch_size: examples in a batch; the last one of an epoch may be smaller.
+        seed: of the run.
+        epoch: counted from 0.
+    """
+
+    def __init__(self, num_examples: int, batch_size: int, *, seed: int, epoch: int) -> None:
+        self._order = epoch_order(num_examples, seed=seed, epoch=epoch)
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return -(-len(self._order) // self._batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield each batch's example indices."""
+        for start in range(0, len(self._order), self._batch_size):
+            yield self._order[start : start + self._batch_size].tolist()
+
+
+def epoch_order(num_examples: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return a permutation (N,) int64 that depends on seed and epoch alone."""
+    return np.random.default_rng([seed, epoch]).permutation(num_examples)

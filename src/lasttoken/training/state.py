@@ -1,0 +1,75 @@
+"""What goes into training, what the loop changes, and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from lasttoken.events import EpochEnd
+from lasttoken.model.device import Precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """How weights are updated; each field is explained in `config.TrainConfig`."""
+
+    num_epochs: int
+    batch_size: int
+    gradient_accumulation_steps: int
+    learning_rate: float
+    weight_decay: float
+    warmup_fraction: float
+    max_grad_norm: float
+    early_stopping_patience: int | None
+    seed: int
+    precision: Precision
+    device: torch.device
+
+
+@dataclass
+class TrainState:
+    """All that the loop over epochs changes, beside weights and optimizer.
+
+    Attributes:
+        epoch: epochs finished.
+        step: optimizer steps taken.
+        best_epoch: counted from 1; 0 before the first.
+        best_metric: validation macro F1 of the best epoch.
+        history: the numbers of every finished epoch.
+        best_weights: of the best epoch, on the CPU; None while the model holds them itself.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best_epoch: int = 0
+    best_metric: float = float("-inf")
+    history: list[EpochEnd] = field(default_factory=list)
+    best_weights: Mapping[str, Tensor] | None = None
+
+    def should_stop(self, patience: int | None) -> bool:
+        """Return whether `patience` epochs went by without a better one."""
+        return patience is not None and self.epoch - self.best_epoch >= patience
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What training gave; the classifier holds the weights of `best_epoch`.
+
+    Attributes:
+        history: one entry an epoch.
+        best_epoch: counted from 1.
+        num_steps: optimizer steps taken.
+        stopped_early: True if early stopping ended training.
+        estimated_seconds: the estimate of the time left, given after some measured steps, or None.
+        seconds_at_estimate: wall seconds since the start of training when it was given, or None.
+    """
+
+    history: tuple[EpochEnd, ...]
+    best_epoch: int
+    num_steps: int
+    stopped_early: bool
+    estimated_seconds: float | None
+    seconds_at_estimate: float | None

@@ -1,0 +1,64 @@
+"""An honest estimate of the time left, measured on the run's own first steps."""
+
+from __future__ import annotations
+
+import time
+
+from lasttoken.events import Event, EventCallback, Progress, TimeLeft
+
+MEASURED_STEPS = 20
+_WARMUP_STEPS = 3  # the first steps fill caches and allocate memory
+
+# A forward pass costs one third of forward + backward (one matrix product against three).
+FORWARD_SHARE = 1 / 3
+
+
+class TimeEstimator:
+    """Pass events on; after `MEASURED_STEPS` steps, add one `TimeLeft`.
+
+    Time goes with tokens, so what is left is counted in tokens: of training, and of the gradient-
+    free passes over validation and test texts at a third of the price.
+
+    Args:
+        train_tokens: of one epoch.
+        num_epochs: to train.
+        forward_tokens: of all gradient-free passes, validation after each epoch included.
+        steps_per_epoch: optimizer steps.
+        on_event: gets every event, and the estimate.
+    """
+
+    def __init__(
+        self,
+        *,
+        train_tokens: int,
+        num_epochs: int,
+        forward_tokens: int,
+        steps_per_epoch: int,
+        on_event: EventCallback,
+    ) -> None:
+        self.estimated_seconds: float | None = None
+        self.seconds_at_estimate: float | None = None
+        self._tokens_per_step = train_tokens / steps_per_epoch
+        self._all_tokens = train_tokens * num_epochs + forward_tokens * FORWARD_SHARE
+        self._on_event = on_event
+        self._started = time.perf_counter()
+        self._warm_at = self._started
+        self._steps = 0
+
+    def __call__(self, event: Event) -> None:
+        """Take an event, pass it on, and measure training steps."""
+        self._on_event(event)
+        if isinstance(event, Progress) and event.phase == "train":
+            self._steps += 1
+            now = time.perf_counter()
+            if self._steps == _WARMUP_STEPS:
+                self._warm_at = now
+            if self._steps == _WARMUP_STEPS + MEASURED_STEPS:
+                self._estimate(now)
+
+    def _estimate(self, now: float) -> None:
+        seconds_per_token = (now - self._warm_at) / (MEASURED_STEPS * self._tokens_per_step)
+        tokens_left = self._all_tokens - self._steps * self._tokens_per_step
+        self.estimated_seconds = tokens_left * seconds_per_token
+        self.seconds_at_estimate = now - self._started
+        self._on_event(TimeLeft(self.estimated_seconds, MEASURED_STEPS))
