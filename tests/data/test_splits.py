@@ -119,7 +119,7 @@ def test_a_fraction_out_of_range_names_its_flag(value: str) -> None:
 
 
 def test_a_missing_file_names_its_flag() -> None:
-    with pytest.raises(DatasetError, match="--test abc.csv: no such file"):
+    with pytest.raises(DatasetError, match=r"--test abc.csv: no such file"):
         split({"train": make(50)}, test="abc.csv")
 
 

@@ -148,6 +148,13 @@ def _read_given(
 def set_aside(
     train: tuple[Example, ...], fractions: Mapping[str, float], seed: int, on_event: EventCallback
 ) -> dict[str, tuple[Example, ...]]:
+    """Set shares of labelled examples aside; returns the parts asked for, and "train".
+
+    Stratified by label and seeded, in the order of `fractions`; copies of a text stay together.
+
+    Raises:
+        DatasetError: a fraction is too small or too large for the labels.
+    """
     if not fractions:
         return {"train": train}
     copies: dict[str, list[int]] = {}
