@@ -1,9 +1,9 @@
 """Fine-tune a decoder language model into a text classifier that reads the last token.
 
-    from lasttoken import TextClassifier
+from lasttoken import TextClassifier
 
-    clf = TextClassifier("gpt2").fit(texts, labels)
-    clf.predict(["what a film"])
+clf = TextClassifier("gpt2").fit(texts, labels)
+clf.predict(["what a film"])
 """
 
 from __future__ import annotations

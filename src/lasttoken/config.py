@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -163,7 +164,7 @@ def _check(
     not_negative: tuple[str, ...] = (),
     below_one: tuple[str, ...] = (),
 ) -> None:
-    rules = [
+    rules: list[tuple[tuple[str, ...], str, Callable[[float], bool]]] = [
         (positive, "a number above 0", lambda value: value > 0),
         (not_negative, "0 or more", lambda value: value >= 0),
         (below_one, "below 1", lambda value: value < 1),

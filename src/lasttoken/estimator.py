@@ -3,74 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 
 from lasttoken.config import DEFAULT_MODEL
 from lasttoken.data.examples import Example, examples_from_python
-from lasttoken.data.labels import LabelSpec
-from lasttoken.data.splits import fingerprint, set_aside
+from lasttoken.data.labels import label_type, to_label_type
+from lasttoken.data.splits import set_aside
 from lasttoken.data.unicode import check_unicode, fix_texts
-from lasttoken.errors import ConfigError
-from lasttoken.events import EpochEnd, EventCallback, Note, ignore
+from lasttoken.events import EpochEnd, EventCallback, ignore
 from lasttoken.inference.prediction import predict_logits
-from lasttoken.model.batch import Gpt2ClassificationCollator
 from lasttoken.model.device import resolve_device, resolve_precision
 from lasttoken.model.folder import (
-    LabelType,
     LoadedModel,
     ModelRecord,
     load_for_prediction,
-    load_for_training,
     save_model_folder,
 )
-from lasttoken.model.sources import fetch_model, locate_model
 from lasttoken.model.tokens import TokenizedTexts, tokenize
 from lasttoken.training.fit import fit as fit_classifier
-from lasttoken.training.sampler import TokenizedExamples
+from lasttoken.training.preparation import PreparedTraining, prepare_training
 from lasttoken.training.state import FitResult, FitSettings
 from lasttoken.versions import package_versions
 
 # Texts tokenized and classified at a time: bounds memory whatever the input's size.
 TEXTS_PER_CHUNK = 10_000
-
-
-@dataclass(frozen=True)
-class PreparedTraining:
-    """Everything loaded, tokenized and resolved; nothing trained yet.
-
-    Attributes:
-        loaded: the model with its head for these labels.
-        training: tokenized examples to learn from.
-        validating: tokenized examples that choose the epoch to keep.
-        settings: of the loop, resolved.
-        max_length: tokens at which texts are cut, resolved.
-        data_fingerprint: SHA-256 over the training examples.
-    """
-
-    loaded: LoadedModel
-    training: TokenizedExamples
-    validating: TokenizedExamples
-    settings: FitSettings
-    max_length: int
-    data_fingerprint: str
-
-    def tokenize(
-        self, examples: Sequence[Example], *, on_event: EventCallback = ignore
-    ) -> TokenizedTexts:
-        """Return the texts of further examples as the model will read them."""
-        return tokenize(
-            self.loaded.tokenizer,
-            [example.text for example in examples],
-            max_length=self.max_length,
-            on_event=on_event,
-        )
 
 
 class TextClassifier(ClassifierMixin, BaseEstimator):
@@ -159,19 +123,20 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             LastTokenError: a text, label, setting or the model is not as described.
         """
-        label_values = list(labels) if labels is not None else None
-        train = check_unicode(
-            examples_from_python(texts, label_values), fix=self.fix_text, on_event=on_event
-        )
+        # A string is left for the check below to refuse; an iterator is read once, here.
+        label_values = labels if labels is None or isinstance(labels, str) else list(labels)
+        train = examples_from_python(texts, label_values)
         if validation is not None:
-            validating = check_unicode(
-                examples_from_python(*validation), fix=self.fix_text, on_event=on_event
-            )
+            validating = examples_from_python(*validation)
         else:
             parts = set_aside(train, {"validation": self.validation_fraction}, self.seed, on_event)
             train, validating = parts["train"], parts["validation"]
+        train, validating = (
+            check_unicode(examples, fix=self.fix_text, on_event=on_event)
+            for examples in (train, validating)
+        )
         prepared = self.prepare(train, validating, on_event=on_event)
-        self.train(prepared, label_type=_label_type(label_values), on_event=on_event)
+        self.train(prepared, record={"label_type": label_type(label_values)}, on_event=on_event)
         return self
 
     def prepare(
@@ -187,48 +152,22 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             LastTokenError: the model cannot be had, or a setting does not fit it.
         """
         device = resolve_device(self.device)
-        settings = FitSettings(
-            num_epochs=self.num_epochs,
-            batch_size=self.batch_size,
-            gradient_accumulation_steps=self.gradient_accumulation_steps,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            warmup_fraction=self.warmup_fraction,
-            max_grad_norm=self.max_grad_norm,
-            early_stopping_patience=self.early_stopping_patience,
-            seed=self.seed,
-            precision=resolve_precision(self.precision, device),
-            device=device,
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(FitSettings)}
+        values |= {"device": device, "precision": resolve_precision(self.precision, device)}
+        settings = FitSettings(**values)
+        return prepare_training(
+            self.model,
+            train,
+            validating,
+            settings,
+            max_length=self.max_length,
+            on_event=on_event,
         )
-        train_labels = [str(example.label) for example in train]
-        labels = LabelSpec.from_labels(train_labels)
-        folder = fetch_model(locate_model(self.model), on_event)
-        loaded = load_for_training(folder, labels, seed=self.seed)
-        if loaded.classifier.proof.reason:
-            reason = loaded.classifier.proof.reason
-            on_event(Note(f"this model is read padded, not packed: {reason}", is_warning=True))
-        if not loaded.head_is_new:
-            on_event(Note("the model's own head is kept: its labels are the same"))
-        max_length = self._resolve_max_length(loaded)
-        tokenized = [
-            TokenizedExamples(
-                tokenize(
-                    loaded.tokenizer,
-                    [example.text for example in examples],
-                    max_length=max_length,
-                    on_event=on_event,
-                ),
-                [str(example.label) for example in examples],
-            )
-            for examples in (train, validating)
-        ]
-        return PreparedTraining(loaded, *tokenized, settings, max_length, fingerprint(train))
 
     def train(
         self,
         prepared: PreparedTraining,
         *,
-        label_type: LabelType = "str",
         record: Mapping[str, Any] | None = None,
         tokens_after: int = 0,
         on_event: EventCallback = ignore,
@@ -237,35 +176,21 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
         Args:
             prepared: by `prepare`.
-            label_type: type of `classes_`.
             record: further fields of the model folder's record (`ModelRecord`).
             tokens_after: of gradient-free passes that the caller makes afterwards.
             on_event: hears progress and results.
         """
-        loaded = prepared.loaded
-        collator = Gpt2ClassificationCollator(
-            loaded.tokenizer, loaded.classifier.labels, prepared.max_length, layout="packed"
-        )
-        result = fit_classifier(
-            loaded.classifier,
-            collator,
-            prepared.training,
-            prepared.validating,
-            prepared.settings,
-            tokens_after=tokens_after,
-            on_event=on_event,
-        )
+        result = fit_classifier(prepared, tokens_after=tokens_after, on_event=on_event)
         self.history_: tuple[EpochEnd, ...] = result.history
         self.best_epoch_ = result.best_epoch
         details = {"settings": self.get_params(), **(record or {})}
         self._become(
-            loaded,
+            prepared.loaded,
             ModelRecord(
                 max_length=prepared.max_length,
                 fix_text=self.fix_text,
-                label_type=label_type,
                 model=self.model,
-                reading_path=loaded.classifier.proof.path,
+                reading_path=prepared.loaded.classifier.proof.path,
                 data_fingerprint=prepared.data_fingerprint,
                 versions=package_versions(),
                 **details,
@@ -275,8 +200,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, texts: Iterable[Any]) -> NDArray[Any]:
         """Return the most probable label of each text, (N,), of the type given to `fit`."""
-        classes: NDArray[Any] = self.classes_
-        return classes[self.predict_proba(texts).argmax(axis=1)]
+        best = self.predict_proba(texts).argmax(axis=1)
+        return np.asarray(self.classes_[best])
 
     def predict_proba(self, texts: Iterable[Any]) -> NDArray[np.float64]:
         """Return probabilities, (N, C) float64, columns in the order of `classes_`.
@@ -285,7 +210,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             NotFittedError: neither `fit` nor `from_pretrained` came before.
             DatasetError: a text is missing or no string.
         """
-        self._check_fitted()
+        self._fitted()
         examples = examples_from_python(texts)
         chunks = [np.zeros((0, len(self.classes_)))]
         for start in range(0, len(examples), TEXTS_PER_CHUNK):
@@ -296,21 +221,18 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
     def tokenize(self, texts: Sequence[str], *, on_event: EventCallback = ignore) -> TokenizedTexts:
         """Return texts as the classifier reads them: repaired if it was trained so, and cut."""
-        self._check_fitted()
-        loaded: LoadedModel = self.loaded_
+        loaded = self._fitted()
         read = fix_texts(texts) if loaded.record.fix_text else texts
-        return tokenize(
-            loaded.tokenizer, read, max_length=loaded.record.max_length, on_event=on_event
-        )
+        limit = loaded.record.max_length
+        return tokenize(loaded.tokenizer, read, max_length=limit, on_event=on_event)
 
     def predict_logits(
         self, texts: TokenizedTexts, *, phase: str = "predict", on_event: EventCallback = ignore
     ) -> NDArray[np.float32]:
         """Return logits (N, C) of tokenized texts, rows in their order."""
-        self._check_fitted()
         device = resolve_device(self.device)
         return predict_logits(
-            self.loaded_.classifier,
+            self._fitted().classifier,
             texts,
             device=device,
             precision=resolve_precision(self.precision, device),
@@ -320,12 +242,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
     def probs(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return probabilities (N, C) float64 of logits (N, C)."""
-        import torch
-
-        probs: NDArray[np.float64] = (
-            self.loaded_.classifier.labels.probs(torch.from_numpy(logits)).double().numpy()
-        )
-        return probs
+        labels = self._fitted().classifier.labels
+        return np.asarray(labels.probs(torch.from_numpy(logits)).double().numpy())
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a model folder that any Hugging Face program reads.
@@ -334,8 +252,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             NotFittedError: there is nothing to save.
             RunError: the folder exists and is not empty.
         """
-        self._check_fitted()
-        loaded: LoadedModel = self.loaded_
+        loaded = self._fitted()
         save_model_folder(Path(folder), loaded.classifier, loaded.tokenizer, loaded.record)
 
     @classmethod
@@ -368,41 +285,13 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
     def _become(self, loaded: LoadedModel, record: ModelRecord) -> None:
-        self.loaded_ = LoadedModel(
-            loaded.classifier, loaded.tokenizer, loaded.token_limit, record, head_is_new=False
-        )
-        self.classes_ = np.array(
-            [_TO_TYPE[record.label_type](label) for label in loaded.classifier.labels.labels]
-        )
+        self.loaded_: LoadedModel = replace(loaded, record=record, head_is_new=False)
+        self.classes_ = to_label_type(loaded.classifier.labels.labels, record.label_type)
 
-    def _check_fitted(self) -> None:
+    def _fitted(self) -> LoadedModel:
         if not hasattr(self, "loaded_"):
             raise NotFittedError(
                 "this TextClassifier is not fitted yet; call fit(texts, labels) first, or load "
                 "one with TextClassifier.from_pretrained(folder)"
             )
-
-    def _resolve_max_length(self, loaded: LoadedModel) -> int:
-        if self.max_length is None:
-            return loaded.token_limit
-        if self.max_length > loaded.token_limit:
-            raise ConfigError(
-                f"--max-length {self.max_length}: more than model {self.model!r} can read",
-                expected=f"at most {loaded.token_limit} tokens",
-                remedy=f"--max-length {loaded.token_limit}, or leave it out",
-            )
-        return self.max_length
-
-
-def _label_type(labels: Sequence[Any] | None) -> LabelType:
-    """Return the type that `classes_` gets back: labels travel as strings."""
-    if labels and all(isinstance(label, bool | np.bool_) for label in labels):
-        return "bool"
-    if labels and all(
-        isinstance(label, int | np.integer) and not isinstance(label, bool) for label in labels
-    ):
-        return "int"
-    return "str"
-
-
-_TO_TYPE: dict[LabelType, Any] = {"str": str, "int": int, "bool": lambda label: label == "True"}
+        return self.loaded_

@@ -33,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(words)
     except LastTokenError as error:
-        print(f"error: {error}", file=sys.stderr)
+        lines = (error.found, f"expected: {error.expected}", f"try: {error.remedy}")
+        # What other programs say into `found` may run over several lines.
+        print("error: " + "\n".join(" ".join(line.split("\n")) for line in lines), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command starts again", file=sys.stderr)
@@ -86,9 +88,12 @@ def _overview() -> str:
 
 
 def _train(config: TrainConfig, screen: Screen, command: Sequence[str]) -> None:
+    from lasttoken.runs.preflight import locate_inputs
+
+    locate_inputs(config)
+    screen.start()
     from lasttoken.runs.train import run_training
 
-    screen.start()
     outcome = run_training(config, command=command, on_event=screen)
     screen.show_training(outcome.folder, outcome.metrics, outcome.seconds, outcome.was_finished)
 

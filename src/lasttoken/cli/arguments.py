@@ -8,7 +8,8 @@ import io
 import re
 import typing
 from collections.abc import Sequence
-from typing import Annotated, TypeVar
+from operator import getitem
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
@@ -53,20 +54,22 @@ def parse(config_class: type[ConfigT], words: Sequence[str], *, program: str) ->
 def _with_names(config_class: type[ConfigT]) -> type[ConfigT]:
     """Return the config with the names that help shows: DATA, and INT instead of {None}|INT."""
     hints = typing.get_type_hints(config_class, include_extras=True)
-    fields: list[tuple[str, object, object]] = []
+    fields: list[tuple[str, Any, Any]] = []
     for field in dataclasses.fields(config_class):  # type: ignore[arg-type]
         kinds = [k for k in typing.get_args(hints[field.name].__origin__) if k is not type(None)]
         is_required = field.default is dataclasses.MISSING
         is_optional = len(kinds) == 1 and isinstance(kinds[0], type)
         if is_required or is_optional:
             name = field.name if is_required else kinds[0].__name__
-            named = Annotated[hints[field.name], tyro.conf.arg(metavar=name.upper())]
+            named = getitem(Annotated, (hints[field.name], tyro.conf.arg(metavar=name.upper())))
             default = dataclasses.field() if is_required else dataclasses.field(default=None)
             fields.append((field.name, named, default))
     named_class = dataclasses.make_dataclass(
         config_class.__name__, fields, bases=(config_class,), frozen=True, kw_only=True
     )
-    named_class.__doc__ = f"{config_class.__doc__} Any flag may stand in a TOML file: --config FILE."
+    named_class.__doc__ = (
+        f"{config_class.__doc__} Any flag may stand in a TOML file: --config FILE."
+    )
     return named_class
 
 

@@ -22,6 +22,7 @@ from rich.progress import Progress as Bars
 from lasttoken.events import EpochEnd, Event, Note, Progress, TimeLeft
 
 _SECONDS_PER_LINE = 10.0  # between two plain progress lines of a phase
+_SECONDS_WORTH_A_LINE = 2.0  # the end of a shorter phase is not told
 _BASELINE_NAMES = {
     "majority": "majority label",
     "tfidf_logistic_regression": "TF-IDF + logistic regression",
@@ -56,7 +57,8 @@ class Screen:
         trace: TracebackType | None,
     ) -> None:
         """Remove the bars."""
-        self._bars.stop()
+        if self._console.is_terminal:  # else never started, and stopping prints an empty line
+            self._bars.stop()
 
     def start(self) -> None:
         """Say that loading has begun: importing torch takes seconds."""
@@ -125,6 +127,7 @@ class Screen:
         self._result(str(metrics["verdict"]))
 
     def _show_progress(self, event: Progress) -> None:
+        is_due = self._pace.is_due(event)
         line = self._pace.line(event)
         if self._console.is_terminal:
             if event.phase not in self._tasks:
@@ -133,8 +136,9 @@ class Screen:
             self._bars.update(task, total=event.total, completed=event.done, line=escape(line))
             if event.done == event.total:
                 self._bars.remove_task(self._tasks.pop(event.phase))
-                self._say(f"{event.phase}: {line}")
-        elif self._pace.is_due(event):
+                if is_due:
+                    self._say(f"{event.phase}: {line}")
+        elif is_due:
             self._say(f"{event.phase}: {line}")
 
     def _say(self, line: str) -> None:
@@ -174,10 +178,11 @@ class _Pace:
         return ", ".join(parts)
 
     def is_due(self, event: Progress) -> bool:
-        """Return whether a plain line is due: at a phase's end, and now and then."""
+        """Return whether a plain line is due: now and then, and at a long phase's end."""
         now = time.perf_counter()
         if event.total is not None and event.done >= event.total:
-            return True
+            started, _ = self._started.get(event.phase, (now, 0))
+            return now - started >= _SECONDS_WORTH_A_LINE
         if now - self._told.setdefault(event.phase, now) < _SECONDS_PER_LINE:
             return False
         self._told[event.phase] = now

@@ -7,7 +7,7 @@ import difflib
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,10 +23,28 @@ HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 # The client's timeout does not cover the look-up of the host's name, which can hang; the thread's
 # does. Together they keep a miss below five seconds.
-_TIMEOUT_SECONDS = 2.0
-_PATIENCE_SECONDS = 4.0
+HUB_TIMEOUT_SECONDS = 2.0
+_PATIENCE_SECONDS = 3.0
 
 _Answer = Literal["there", "missing", "gated", "unreachable"]
+
+
+def ask_briefly(question: Callable[[], object]) -> Exception | None:
+    """Put one question to the Hub; return what it raised, or None if it was answered in time."""
+    faults: list[Exception | None] = []
+
+    def ask() -> None:
+        try:
+            question()
+            faults.append(None)
+        except Exception as error:
+            # Name look-up, proxy, a sick server, an id that the client refuses: the caller judges.
+            faults.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_PATIENCE_SECONDS)
+    return faults[0] if faults else TimeoutError(f"no answer within {_PATIENCE_SECONDS:g} s")
 
 
 def check_hub(name: str) -> None:
@@ -80,25 +98,14 @@ def _ask_hub(name: str) -> _Answer:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-    answers: list[_Answer] = []
-
-    def ask() -> None:
-        try:
-            HfApi().dataset_info(name, timeout=_TIMEOUT_SECONDS)  # one request, no retries
-            answers.append("there")
-        except GatedRepoError:
-            answers.append("gated")
-        except RepositoryNotFoundError:
-            answers.append("missing")
-        except Exception:
-            # Whatever else goes wrong (offline mode, name look-up, proxy, a sick server, an id
-            # that the Hub's own check refuses): the Hub did not say that the data set is there.
-            answers.append("unreachable")
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(_PATIENCE_SECONDS)
-    return answers[0] if answers else "unreachable"
+    # One request, no retries.
+    fault = ask_briefly(lambda: HfApi().dataset_info(name, timeout=HUB_TIMEOUT_SECONDS))
+    if fault is None:
+        return "there"
+    if isinstance(fault, GatedRepoError):
+        return "gated"
+    # Whatever else went wrong: the Hub did not say that the data set is there.
+    return "missing" if isinstance(fault, RepositoryNotFoundError) else "unreachable"
 
 
 def _hub_miss(name: str, answer: _Answer) -> DatasetError:
@@ -140,7 +147,7 @@ def _folded(name: str) -> str:
 
 
 def _load(name: str, *, offline: bool) -> dict[str, Any]:
-    import datasets  # type: ignore[import-untyped]
+    import datasets
 
     with _quiet(offline=offline):
         try:

@@ -8,16 +8,19 @@ a further kind is one more entry in the four tables at the end of this module.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lasttoken.errors import DatasetError
 
 LabelKind = Literal["single_label"]
+LabelType = Literal["str", "int", "bool"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,27 @@ def encode_labels(labels: Iterable[str], label2id: Mapping[str, int]) -> Tensor:
             )
         ids.append(label2id[label])
     return torch.tensor(ids, dtype=torch.int64)
+
+
+def label_type(labels: Sequence[Any] | None) -> LabelType:
+    """Return the Python type of labels given to `fit`; they travel as strings."""
+    if labels and all(isinstance(label, bool | np.bool_) for label in labels):
+        return "bool"
+    if labels and all(
+        isinstance(label, int | np.integer) and not isinstance(label, bool) for label in labels
+    ):
+        return "int"
+    return "str"
+
+
+def to_label_type(labels: Iterable[str], kind: LabelType) -> NDArray[Any]:
+    """Return label strings as an array (C,) of the type given to `fit`."""
+    convert: dict[LabelType, Callable[[str], Any]] = {
+        "str": str,
+        "int": int,
+        "bool": lambda label: label == "True",
+    }
+    return np.array([convert[kind](label) for label in labels])
 
 
 def _cross_entropy_sum(logits: Tensor, targets: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ def parquet_records(path: str) -> tuple[list[str], Iterator[Record]]:
     Raises:
         DatasetError: the file is missing or no Parquet.
     """
-    import pyarrow as pa  # type: ignore[import-untyped]  # slow to import: not before a Parquet file is opened
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+    import pyarrow as pa  # slow to import: not before a Parquet file is opened
+    import pyarrow.parquet as pq
 
     name = shown_name(path)
     source = open_seekable(path)

@@ -47,6 +47,10 @@ class LabelledData:
     text_column: str | None = None
     label_column: str | None = None
 
+    def all_examples(self) -> tuple[Example, ...]:
+        """Return the examples of all splits, one split after the other."""
+        return tuple(example for split in self.splits.values() for example in split)
+
 
 def read_labelled(
     data: str,

@@ -36,7 +36,7 @@ def split_examples(
     test: str = DEFAULT_FRACTION,
     limit: int | None = None,
     seed: int,
-    read_other: Callable[[str], _Examples],
+    read_other: Callable[[str, str], _Examples],
     on_event: EventCallback = ignore,
 ) -> Splits:
     """Decide which example is trained on, validated on and tested on.
@@ -50,7 +50,7 @@ def split_examples(
         test: a fraction, or a path that `read_other` reads.
         limit: keep at most this many training examples, of every label.
         seed: of the fractions and of `limit`.
-        read_other: reads the examples of another file or folder.
+        read_other: reads another file or folder, given its path and the split wanted.
         on_event: told what was decided.
 
     Raises:
@@ -135,10 +135,10 @@ def _fraction(setting: str, flag: str) -> float | None:
 
 
 def _read_given(
-    name: str, setting: str, read_other: Callable[[str], _Examples]
+    name: str, setting: str, read_other: Callable[[str, str], _Examples]
 ) -> tuple[Example, ...]:
     try:
-        return tuple(read_other(setting))
+        return tuple(read_other(setting, name))
     except DatasetError as error:
         raise DatasetError(
             f"--{name} {error.found}", expected=error.expected, remedy=error.remedy
@@ -215,7 +215,7 @@ def _sizes(
 
 
 def _stratified(groups: list[int], labels: list[str], size: int, seed: int) -> set[int]:
-    from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
+    from sklearn.model_selection import train_test_split
 
     try:
         _, chosen = train_test_split(groups, test_size=size, stratify=labels, random_state=seed)

@@ -136,8 +136,8 @@ def write_table(path: str | Path, columns: Mapping[str, Sequence[Any]]) -> None:
     Raises:
         RunError: the file cannot be written.
     """
-    import pyarrow as pa  # type: ignore[import-untyped]
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     target = Path(path)
     temporary = _beside(target)

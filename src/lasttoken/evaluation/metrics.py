@@ -103,7 +103,7 @@ def classification_metrics(
         `sklearn.metrics.log_loss`, which clips probabilities at the machine epsilon of their
         type, 2.2e-16 for float64, so that one certain mistake costs 36 nats and not infinity.
     """
-    from sklearn.metrics import (  # type: ignore[import-untyped]
+    from sklearn.metrics import (
         confusion_matrix,
         precision_recall_fscore_support,
     )

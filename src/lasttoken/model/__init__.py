@@ -1,0 +1,1 @@
+"""Tokens to logits: batches, attention, backbone, classifier, model folder."""

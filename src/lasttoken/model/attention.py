@@ -131,7 +131,7 @@ def packed_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,  # noqa: ARG001 - part of the interface; always None here
+    attention_mask: Tensor | None,
     *,
     packing: Packing,
     scaling: float | None = None,
@@ -166,7 +166,7 @@ def packed_attention(
         raise UnknownAttentionKeywordError(", ".join(sorted(unknown)))
     scale = 1.0 / math.sqrt(query.shape[-1]) if scaling is None else scaling
     query_slots, key_slots, value_slots = (
-        _ToSlots.apply(tensor[0].transpose(0, 1), packing)  # (S, heads, D)
+        _ToSlots.apply(tensor[0].transpose(0, 1), packing)  # type: ignore[no-untyped-call] # (S, heads, D)
         for tensor in (query, key, value)
     )
     outputs = []
@@ -178,9 +178,10 @@ def packed_attention(
             .transpose(1, 2)  # (texts, heads, length, D)
             for slots in (query_slots, key_slots, value_slots)
         ]
-        attended = _attend(*rows, scale, dropout, sliding_window, softcap)
+        attended = _attend(rows[0], rows[1], rows[2], scale, dropout, sliding_window, softcap)
         outputs.append(attended.transpose(1, 2).flatten(0, 1))  # (texts x length, heads, D)
-    return _ToTokens.apply(torch.cat(outputs), packing).unsqueeze(0), None
+    tokens: Tensor = _ToTokens.apply(torch.cat(outputs), packing)  # type: ignore[no-untyped-call]
+    return tokens.unsqueeze(0), None  # (1, T, heads, D)
 
 
 class UnknownAttentionKeywordError(TypeError):

@@ -241,9 +241,7 @@ class Gpt2ClassificationCollator:
     ) -> dict[str, Tensor]:
         return pack_examples(token_ids, targets=targets).to_inputs()
 
-    def _pad(
-        self, token_ids: list[NDArray[np.int32]], targets: Tensor | None
-    ) -> dict[str, Tensor]:
+    def _pad(self, token_ids: list[NDArray[np.int32]], targets: Tensor | None) -> dict[str, Tensor]:
         pad = self._tokenizer.pad_token_id
         pad_token_id = self._tokenizer.eos_token_id if pad is None else pad
         return pad_left(token_ids, pad_token_id=int(pad_token_id), targets=targets)

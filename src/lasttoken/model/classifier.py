@@ -109,7 +109,8 @@ class Classifier(nn.Module):
         filler = (0, 0, 0, max(MIN_PACKED_TOKENS - num_rows, 0))
         with torch.autocast(pooled.device.type, enabled=False):
             rows = nn.functional.pad(pooled.to(head.weight.dtype), filler)
-            return head(rows)[:num_rows].float()
+            logits: Tensor = head(rows)[:num_rows]
+        return logits.float()
 
     def _read_packed(
         self, input_ids: Tensor, position_ids: Tensor, cu_seqlens: Tensor, *, every_block: bool

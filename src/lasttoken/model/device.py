@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -49,11 +50,11 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
             expected='"auto", "fp32" or "bf16"',
             remedy='precision="auto"',
         )
-    native = {
+    native: dict[str, Callable[[], bool]] = {
         "cpu": lambda: torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported(),
         "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
     }
-    return "bf16" if native.get(device.type, lambda: False)() else "fp32"
+    return "bf16" if device.type in native and native[device.type]() else "fp32"
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

@@ -16,9 +16,9 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from lasttoken.data.labels import LabelSpec
+from lasttoken.data.labels import LabelSpec, LabelType
 from lasttoken.errors import BackboneError, RunError
 from lasttoken.model.backbone import load_hf_model, load_tokenizer, read_labels, token_limit
 from lasttoken.model.classifier import Classifier
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 RECORD_NAME = "lasttoken.json"
-LabelType = Literal["str", "int", "bool"]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import AttentionInterface
 
 from lasttoken.model import attention
 from lasttoken.model.batch import pack_examples
@@ -71,7 +72,8 @@ def _alone(model: PreTrainedModel, ids: np.ndarray[Any, Any]) -> Tensor:
     output = model.base_model(
         input_ids=input_ids, attention_mask=torch.ones_like(input_ids), use_cache=False
     )
-    return output.last_hidden_state[0]
+    hidden: Tensor = output.last_hidden_state[0]
+    return hidden
 
 
 def _differs(found: Tensor, expected: Tensor) -> bool:
@@ -102,7 +104,7 @@ def _why_not_packed(
 
     try:
         model.set_attn_implementation(attention.PACKED_ATTENTION)
-        attention.AttentionInterface.register(attention.PACKED_ATTENTION, count_calls)
+        AttentionInterface.register(attention.PACKED_ATTENTION, count_calls)
         hidden = model.base_model(
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
@@ -113,9 +115,7 @@ def _why_not_packed(
     except Exception as error:  # any failure of a family's own code is the answer, and recorded
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     finally:
-        attention.AttentionInterface.register(
-            attention.PACKED_ATTENTION, attention.packed_attention
-        )
+        AttentionInterface.register(attention.PACKED_ATTENTION, attention.packed_attention)
     num_blocks = int(model.config.get_text_config().num_hidden_layers)
     if calls != num_blocks:
         return f"attention was called {calls} times in {num_blocks} blocks"

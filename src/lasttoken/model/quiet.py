@@ -17,6 +17,7 @@ class _DropLoadReport(logging.Filter):
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Hide transformers' progress bars and its loading report inside the block."""
+    from transformers import modeling_gguf_pytorch_utils as gguf_reader
     from transformers.utils import logging as transformers_logging
 
     logger = logging.getLogger("transformers.modeling_utils")
@@ -24,9 +25,12 @@ def quiet_transformers() -> Iterator[None]:
     bars_shown = transformers_logging.is_progress_bar_enabled()
     logger.addFilter(report)
     transformers_logging.disable_progress_bar()
+    # The reader of GGUF takes its bar from tqdm itself, past that switch: give it the one behind.
+    own_bar, gguf_reader.tqdm = gguf_reader.tqdm, transformers_logging.tqdm
     try:
         yield
     finally:
+        gguf_reader.tqdm = own_bar
         logger.removeFilter(report)
         if bars_shown:
             transformers_logging.enable_progress_bar()

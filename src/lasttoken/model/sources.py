@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from lasttoken.data.hub import HUB_TIMEOUT_SECONDS, ask_briefly
 from lasttoken.errors import BackboneError
 from lasttoken.events import EventCallback, Progress, ignore
 from lasttoken.model.gguf import SAMPLE_MODELS, convert_gguf, fetch_sample_model
 
-HUB_TIMEOUT_SECONDS = 2.0  # transformers alone retries for 23 to 46 s before it gives up
 _HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
 _HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 _PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
@@ -181,40 +181,44 @@ def _cached_folder(hub_id: str) -> Path | None:
 
 
 def _ask_hub(hub_id: str) -> None:
-    """Ask the Hub for one file's metadata, once."""
+    """Ask the Hub for one file's metadata, once: transformers retries for 23 to 46 s."""
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
 
-    try:
+    def question() -> None:
         if constants.HF_HUB_OFFLINE:
             raise ConnectionError("HF_HUB_OFFLINE is set")
         get_hf_file_metadata(hf_hub_url(hub_id, "config.json"), timeout=HUB_TIMEOUT_SECONDS)
-    except GatedRepoError as error:
+
+    fault = ask_briefly(question)
+    if fault is None:
+        return
+    if isinstance(fault, GatedRepoError):
         raise BackboneError(
             f"model {hub_id!r} is gated on the Hub",
             expected="a model that you may download",
             remedy="accept its terms on its page and run `hf auth login`; --model smollm2 works "
             "right now",
-        ) from error
-    except (RepositoryNotFoundError, EntryNotFoundError) as error:
+        ) from fault
+    if isinstance(fault, RepositoryNotFoundError | EntryNotFoundError):
         raise BackboneError(
             f"model {hub_id!r}: neither a local folder nor a model on the Hub",
             expected="a model folder, a .gguf file, a Hub id, or a sample name",
             remedy="check the spelling; --model smollm2 works right now",
-        ) from error
-    except Exception as error:  # whatever the transport raises, the remedy is the same
-        raise BackboneError(
-            f"model {hub_id!r}: no such local folder, not in the local cache, and the Hub cannot "
-            f"be reached ({error})",
-            expected=f"a connection, or a copy: run `hf download {hub_id} --local-dir {hub_id}` "
-            "where there is one, bring the folder here, and pass its path to --model",
-            remedy="--model smollm2, which works right now",
-        ) from error
+        ) from fault
+    reason = (str(fault) or type(fault).__name__).splitlines()[0]
+    raise BackboneError(
+        f"model {hub_id!r}: no such local folder, not in the local cache, and the Hub cannot "
+        f"be reached ({reason})",
+        expected=f"a connection, or a copy: run `hf download {hub_id} --local-dir {hub_id}` "
+        "where there is one, bring the folder here, and pass its path to --model",
+        remedy="--model smollm2, which works right now",
+    ) from fault
 
 
 def _download(hub_id: str, on_event: EventCallback) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 
     on_event(Progress("fetch", 0, None, "bytes", detail=hub_id))
     shown = not os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS")

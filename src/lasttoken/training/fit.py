@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from lasttoken.errors import ConfigError
@@ -21,17 +22,14 @@ from lasttoken.model.batch import Gpt2ClassificationCollator
 from lasttoken.model.classifier import Classifier
 from lasttoken.training.loop import PassResult, train, validation
 from lasttoken.training.optim import make_optimizer, make_schedule
+from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.sampler import EpochSampler, TokenizedExamples
 from lasttoken.training.state import FitResult, FitSettings, TrainState
 from lasttoken.training.timing import TimeEstimator
 
 
 def fit(
-    classifier: Classifier,
-    collator: Gpt2ClassificationCollator,
-    training: TokenizedExamples,
-    validating: TokenizedExamples,
-    settings: FitSettings,
+    prepared: PreparedTraining,
     *,
     tokens_after: int = 0,
     on_event: EventCallback = ignore,
@@ -39,17 +37,18 @@ def fit(
     """Train for several epochs and keep the one with the best validation macro F1.
 
     Args:
-        classifier: is trained in place, and holds the best epoch's weights afterwards.
-        collator: makes packed batches.
-        training: examples to learn from.
-        validating: examples that choose the epoch to keep.
-        settings: how weights are updated.
+        prepared: its classifier is trained in place, and holds the best epoch's weights afterwards.
         tokens_after: of gradient-free passes that the caller makes afterwards, for the estimate.
         on_event: hears progress, an `EpochEnd` an epoch, and one `TimeLeft`.
 
     Raises:
         ConfigError: several processes were launched, which this version does not support.
     """
+    settings, classifier = prepared.settings, prepared.loaded.classifier
+    training, validating = prepared.training, prepared.validating
+    collator = Gpt2ClassificationCollator(
+        prepared.loaded.tokenizer, classifier.labels, prepared.max_length, layout="packed"
+    )
     accelerator = Accelerator(cpu=settings.device.type == "cpu")
     if accelerator.num_processes > 1:
         raise ConfigError(
@@ -58,9 +57,9 @@ def fit(
             remedy="run lasttoken train without accelerate launch or torchrun",
         )
     classifier.to(settings.device)
+    validation_order = budget_batches(validating.texts.lengths)
     validation_batches = [
-        collator([validating[index] for index in indices.tolist()])
-        for indices in budget_batches(validating.texts.lengths)
+        collator([validating[index] for index in indices.tolist()]) for indices in validation_order
     ]
     steps_per_epoch = num_steps_per_epoch(len(training), settings)
     raw_optimizer = make_optimizer(
@@ -115,7 +114,9 @@ def fit(
             seconds=time.perf_counter() - started,
             is_best=False,
         )
-        on_event(_end_epoch(state, row, classifier, settings))
+        logits = np.empty(validated.logits.shape, dtype=np.float32)
+        logits[np.concatenate(validation_order)] = validated.logits.numpy()
+        on_event(_end_epoch(state, row, logits, classifier, settings))
         if state.should_stop(settings.early_stopping_patience):
             break
     if state.best_weights is not None and state.best_epoch < state.epoch:
@@ -124,6 +125,7 @@ def fit(
     return FitResult(
         history=tuple(state.history),
         best_epoch=state.best_epoch,
+        validation_logits=state.best_logits,
         num_steps=state.step,
         stopped_early=state.epoch < settings.num_epochs,
         estimated_seconds=estimator.estimated_seconds,
@@ -155,13 +157,15 @@ def _epoch_batches(
 
 def _macro_f1(result: PassResult, classifier: Classifier) -> float:
     num_labels = classifier.labels.num_logits
-    return macro_f1(
-        np.array(result.true_labels), np.array(result.predicted_labels), num_labels
-    )
+    return macro_f1(np.array(result.true_labels), np.array(result.predicted_labels), num_labels)
 
 
 def _end_epoch(
-    state: TrainState, row: EpochEnd, classifier: Classifier, settings: FitSettings
+    state: TrainState,
+    row: EpochEnd,
+    logits: NDArray[np.float32],
+    classifier: Classifier,
+    settings: FitSettings,
 ) -> EpochEnd:
     """Note a finished epoch in the state and copy its weights aside if it is the best so far."""
     row = replace(row, is_best=row.validation_macro_f1 > state.best_metric)
@@ -169,7 +173,7 @@ def _end_epoch(
     state.history.append(row)
     if row.is_best:
         state.best_epoch, state.best_metric = row.epoch, row.validation_macro_f1
-        state.best_weights = None
+        state.best_logits, state.best_weights = logits, None
         if row.epoch < settings.num_epochs:  # the last epoch cannot be overwritten
             state.best_weights = {
                 name: tensor.detach().cpu().clone()

@@ -9,7 +9,7 @@ Dropout is a function of (seed, epoch, batch); no generator runs along.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -38,11 +38,13 @@ class PassResult:
         true_labels: N label ids in the order of the batches.
         predicted_labels: N label ids, the largest logit of each row.
         loss: mean nats per example.
+        logits: (N, C) fp32 on the CPU, rows in the order of the batches.
     """
 
     true_labels: list[int]
     predicted_labels: list[int]
     loss: float
+    logits: Tensor
 
     def __iter__(self) -> Iterator[Any]:
         """Yield true labels, predicted labels and mean loss."""
@@ -60,18 +62,19 @@ class _Tally:
     """Results of a pass as they come in; tensors stay on the device until the end."""
 
     true_labels: list[Tensor] = field(default_factory=list)
-    predicted_labels: list[Tensor] = field(default_factory=list)
+    logits: list[Tensor] = field(default_factory=list)
     loss_sums: list[Tensor] = field(default_factory=list)
 
     def add(self, labels: Tensor, logits: Tensor, loss_sum: Tensor) -> None:
         self.true_labels.append(labels)
-        self.predicted_labels.append(logits.detach().argmax(dim=-1))
+        self.logits.append(logits.detach())
         self.loss_sums.append(loss_sum.detach())
 
     def result(self) -> PassResult:
+        logits = torch.cat(self.logits).float().cpu()  # (N, C)
         true_labels = torch.cat(self.true_labels).tolist()
         loss = float(torch.stack(self.loss_sums).double().sum()) / len(true_labels)
-        return PassResult(true_labels, torch.cat(self.predicted_labels).tolist(), loss)
+        return PassResult(true_labels, logits.argmax(dim=-1).tolist(), loss, logits)
 
     def recent_loss(self, num_batches: int = 20) -> float:
         """Return the mean loss of the last batches; waits for the device."""
@@ -175,7 +178,7 @@ def validation(
 
 
 def _num_steps(dataloader: Iterable[Any], gradient_accumulation_steps: int) -> int | None:
-    num_batches = len(dataloader) if hasattr(dataloader, "__len__") else None
+    num_batches = len(dataloader) if isinstance(dataloader, Sized) else None
     return None if num_batches is None else -(-num_batches // gradient_accumulation_steps)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lasttoken.events import EpochEnd
@@ -40,6 +42,7 @@ class TrainState:
         best_metric: validation macro F1 of the best epoch.
         history: the numbers of every finished epoch.
         best_weights: of the best epoch, on the CPU; None while the model holds them itself.
+        best_logits: of the validation examples after the best epoch, (N, C).
     """
 
     epoch: int = 0
@@ -48,6 +51,9 @@ class TrainState:
     best_metric: float = float("-inf")
     history: list[EpochEnd] = field(default_factory=list)
     best_weights: Mapping[str, Tensor] | None = None
+    best_logits: NDArray[np.float32] = field(
+        default_factory=lambda: np.zeros((0, 0), dtype=np.float32)
+    )
 
     def should_stop(self, patience: int | None) -> bool:
         """Return whether `patience` epochs went by without a better one."""
@@ -61,6 +67,7 @@ class FitResult:
     Attributes:
         history: one entry an epoch.
         best_epoch: counted from 1.
+        validation_logits: (N, C) of the validation examples, in their order, at `best_epoch`.
         num_steps: optimizer steps taken.
         stopped_early: True if early stopping ended training.
         estimated_seconds: the estimate of the time left, given after some measured steps, or None.
@@ -69,6 +76,7 @@ class FitResult:
 
     history: tuple[EpochEnd, ...]
     best_epoch: int
+    validation_logits: NDArray[np.float32]
     num_steps: int
     stopped_early: bool
     estimated_seconds: float | None
