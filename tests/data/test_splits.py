@@ -21,7 +21,7 @@ def make(num: int, labels: str = "xy", prefix: str = "text") -> list[Example]:
     ]
 
 
-def no_file(path: str) -> list[Example]:
+def no_file(path: str, split: str) -> list[Example]:
     raise DatasetError(f"{path}: no such file or folder", expected="a path", remedy="check it")
 
 
@@ -75,7 +75,7 @@ def test_a_split_of_the_data_wins_over_the_default_and_a_path_over_it() -> None:
     splits = {"train": make(100), "test": own, "validation": own}
     assert split(splits).test == tuple(own)
     assert len(split(splits).train) == 100
-    parts = split(splits, test="other.csv", read_other=lambda path: other)
+    parts = split(splits, test="other.csv", read_other=lambda path, name: other)
     assert (parts.test, parts.validation) == (tuple(other), tuple(own))
 
 

@@ -98,20 +98,39 @@ def _take_config_path(words: list[str], program: str) -> tuple[list[str], str | 
 
 def _merge(config_class: type, settings: dict[str, object], words: list[str]) -> list[str]:
     """Put the file's settings before the words, without those that the words give themselves."""
-    given = {word.partition("=")[0] for word in words if word.startswith("--")}
-    required = [
-        field.name
-        for field in dataclasses.fields(config_class)
-        if field.default is dataclasses.MISSING
-    ]
-    positional_given = bool(words) and not words[0].startswith("-")
-    merged = [str(settings[name]) for name in required if name in settings and not positional_given]
+    fields = dataclasses.fields(config_class)
+    switches = {field.name for field in fields if isinstance(field.default, bool)}
+    required = [field.name for field in fields if field.default is dataclasses.MISSING]
+    positional, flags = _take_positional(words, switches)
+    given = {_name_of(word) for word in flags if word.startswith("--")}
+    merged: list[str] = []
     for name, value in settings.items():
-        flag = "--" + name.replace("_", "-")
-        if name in required or flag in given or value is False:
-            continue
-        merged += [flag] if value is True else [flag, str(value)]
-    return [*words[:1], *merged, *words[1:]] if positional_given else [*merged, *words]
+        if isinstance(value, bool) != (name in switches) or isinstance(value, dict | list):
+            raise ConfigError(
+                f"--config: {name} = {str(value).lower()}",
+                expected="true or false" if name in switches else "a string or a number",
+                remedy=f"{name} = true" if name in switches else f'{name} = "..."',
+            )
+        if name not in required and name not in given and value is not False:
+            merged += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    places = [*positional, *(str(settings[n]) for n in required[len(positional) :] if n in settings)]
+    return [*places, *merged, *flags]
+
+
+def _take_positional(words: list[str], switches: set[str]) -> tuple[list[str], list[str]]:
+    """Split words into those that stand for themselves, and flags with their values."""
+    positional: list[str] = []
+    flags: list[str] = []
+    takes_next = False
+    for word in words:
+        is_flag = word.startswith("--") and not takes_next
+        (flags if is_flag or takes_next else positional).append(word)
+        takes_next = is_flag and "=" not in word and _name_of(word) not in switches
+    return positional, flags
+
+
+def _name_of(flag: str) -> str:
+    return flag.partition("=")[0].removeprefix("--").replace("-", "_")
 
 
 def _as_config_error(printed: str, program: str) -> ConfigError:

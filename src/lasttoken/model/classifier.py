@@ -125,7 +125,7 @@ class Classifier(nn.Module):
             output_hidden_states=every_block,
             packing=packing,
         )
-        last = (cu_seqlens[1:] - 1).to(input_ids.device, torch.int64)  # (B,)
+        last = last_tokens(cu_seqlens).to(input_ids.device)  # (B,)
         return tuple(states[0][last] for states in _blocks(output, every_block))
 
     def _read_padded(
@@ -147,6 +147,11 @@ class Classifier(nn.Module):
         )
         row = torch.arange(len(rows), device=rows.device)
         return tuple(states[row, seqlens - 1] for states in _blocks(output, every_block))
+
+
+def last_tokens(cu_seqlens: Tensor) -> Tensor:
+    """Return the place of each text's last token in the packed row, (B,) int64."""
+    return cu_seqlens[1:].to(torch.int64) - 1
 
 
 def _blocks(output: Any, every_block: bool) -> tuple[Tensor, ...]:  # noqa: ANN401 - family's own

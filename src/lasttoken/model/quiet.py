@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class _DropLoadReport(logging.Filter):
@@ -17,7 +18,7 @@ class _DropLoadReport(logging.Filter):
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Hide transformers' progress bars and its loading report inside the block."""
-    from transformers import modeling_gguf_pytorch_utils as gguf_reader
+    from transformers import modeling_gguf_pytorch_utils
     from transformers.utils import logging as transformers_logging
 
     logger = logging.getLogger("transformers.modeling_utils")
@@ -26,6 +27,7 @@ def quiet_transformers() -> Iterator[None]:
     logger.addFilter(report)
     transformers_logging.disable_progress_bar()
     # The reader of GGUF takes its bar from tqdm itself, past that switch: give it the one behind.
+    gguf_reader: Any = modeling_gguf_pytorch_utils
     own_bar, gguf_reader.tqdm = gguf_reader.tqdm, transformers_logging.tqdm
     try:
         yield
