@@ -1,0 +1,39 @@
+# One word a job. Everything lands in .venv; a job that was set up once works offline.
+
+PYTHON ?= python3
+BIN := .venv/bin
+RUN ?= runs/demo
+
+.PHONY: demo test check slow docs clean
+
+# The stamp holds what was installed, so that a second call needs no network.
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: .venv/ready ## sample model and reviews: train, evaluate, report, predict
+	$(BIN)/lasttoken train movie-reviews --model smollm2 --output-dir $(RUN) \
+		--limit 2400 --num-epochs 1 --learning-rate 1e-4
+	@printf '%s\n' 'A moving story, beautifully told.' \
+		'Two hours of my life that I will never get back.' \
+		| $(BIN)/lasttoken predict $(RUN) -
+	@echo "everything is in $(RUN): open $(RUN)/report.html"
+
+test: .venv/ready ## the default test suite, under 5 minutes on 2 cores
+	$(BIN)/python -m pytest
+
+check: .venv/ready ## format, lint, types, architecture, generated docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_docs.py
+
+slow: .venv/ready ## tests that take minutes or need the sample model
+	$(BIN)/python -m pytest -m slow
+
+docs: .venv/ready ## write docs/reference.md anew from the code
+	$(BIN)/python docs/generate.py
+
+clean: ## remove what these jobs made, but for runs/
+	rm -rf .venv build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
