@@ -109,6 +109,12 @@ def finished_run(tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture
+def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the plots out of runs whose test is about something else: they take most of it."""
+    monkeypatch.setattr("lasttoken.runs.results.write_plots", lambda *words: {})
+
+
+@pytest.fixture
 def run_copy(finished_run: Path, tmp_path: Path) -> Path:
     """A copy of the finished run, to write into."""
     return Path(shutil.copytree(finished_run, tmp_path / "run"))

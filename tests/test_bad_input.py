@@ -169,6 +169,11 @@ def check_refused(outcome: Outcome, *, found: str, expected: str, remedy: str) -
     assert not Path("runs").exists()
 
 
+@pytest.fixture(autouse=True)
+def _(without_plots: None) -> None:
+    """Where a remedy is run to its end, plots would take most of the time."""
+
+
 @pytest.fixture
 def train(lasttoken: Command, tiny_gpt2: Path) -> Command:
     """Train on the tiny model with the default output folder, which is below the current one."""
@@ -278,7 +283,7 @@ def test_an_unusable_test_or_validation_setting_is_refused(train: Command, revie
         train(reviews, "--validation", "0.001"),
         found="--test 0.1 --validation 0.001 of 40 distinct texts is 4 and 0, for 2 labels",
         expected="at least one text for each of the 2 labels that have two or more",
-        remedy="--test 0.05 --validation 0.05",
+        remedy="--test 0.04 --validation 0.04",
     )
 
 
@@ -649,9 +654,25 @@ def test_a_model_without_a_tokenizer_is_refused(
         file.unlink()
     check_refused(
         lasttoken("train", reviews, "--model", folder),
-        found=f"{folder}: its tokenizer cannot be loaded: ",
+        found=f"{folder}: its tokenizer cannot be loaded: its vocabulary is empty",
         expected="tokenizer.json beside config.json",
         remedy="save the tokenizer into the folder with save_pretrained()",
+    )
+
+
+def test_a_tokenizer_of_another_model_is_refused(
+    lasttoken: Command, reviews: Path, tiny_gpt2: Path, tmp_path: Path
+) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    sizes = {"vocab_size": 100, "n_embd": 8, "n_layer": 1, "n_head": 1, "n_positions": 64}
+    config = GPT2Config(**sizes, bos_token_id=None, eos_token_id=None)
+    folder = save_model(tmp_path / "small", config, GPT2LMHeadModel)
+    check_refused(
+        lasttoken("train", reviews, "--model", folder),
+        found=f"{folder}: its tokenizer makes ids up to 257, the model knows 100 tokens",
+        expected="the tokenizer that the model was trained with",
+        remedy="fetch or save the tokenizer again",
     )
 
 

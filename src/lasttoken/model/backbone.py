@@ -50,11 +50,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
                 split_special_tokens=True,
             )
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise BackboneError(
-            f"{folder}: its tokenizer cannot be loaded: {str(error).splitlines()[0]}",
-            expected="tokenizer.json beside config.json",
-            remedy="save the tokenizer into the folder with save_pretrained()",
-        ) from error
+        raise _no_tokenizer(folder, str(error).splitlines()[0]) from error
+    if not tokenizer.vocab_size:  # transformers makes an empty one where the files are missing
+        raise _no_tokenizer(folder, "its vocabulary is empty")
     if tokenizer.eos_token_id is None:
         raise BackboneError(
             f"{folder}: its tokenizer has no end-of-text token",
@@ -158,6 +156,34 @@ def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> i
         _NO_LIMIT,
     ]
     return int(min(limit for limit in limits if limit is not None and limit > 0))
+
+
+def refuse_foreign_tokenizer(
+    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Refuse a tokenizer whose ids the model has no embedding for.
+
+    Raises:
+        BackboneError: it was made for another model.
+    """
+    config: Any = model.config
+    rows = int(config.get_text_config().vocab_size)
+    # Added tokens may lie beyond: in texts they are split, so only end-of-text is ever read.
+    largest = max(tokenizer.vocab_size - 1, int(tokenizer.eos_token_id or 0))
+    if largest >= rows:
+        raise BackboneError(
+            f"{folder}: its tokenizer makes ids up to {largest:,}, the model knows {rows:,} tokens",
+            expected="the tokenizer that the model was trained with",
+            remedy="fetch or save the tokenizer again",
+        )
+
+
+def _no_tokenizer(folder: Path, reason: str) -> BackboneError:
+    return BackboneError(
+        f"{folder}: its tokenizer cannot be loaded: {reason}",
+        expected="tokenizer.json beside config.json",
+        remedy="save the tokenizer into the folder with save_pretrained()",
+    )
 
 
 def _refuse_wrong_weights(folder: Path, missing: set[str], mismatched: set[str]) -> None:

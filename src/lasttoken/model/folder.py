@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from lasttoken.data.labels import LabelSpec, LabelType
 from lasttoken.errors import BackboneError, RunError
-from lasttoken.model.backbone import load_hf_model, load_tokenizer, read_labels, token_limit
+from lasttoken.model.backbone import (
+    load_hf_model,
+    load_tokenizer,
+    read_labels,
+    refuse_foreign_tokenizer,
+    token_limit,
+)
 from lasttoken.model.classifier import Classifier
 from lasttoken.model.probe import choose_path
 from lasttoken.model.quiet import quiet_transformers
@@ -177,6 +183,7 @@ def _load(folder: Path, labels: LabelSpec, seed: int) -> LoadedModel:
     model, head_is_new = load_hf_model(
         folder, labels, pad_token_id=int(tokenizer.pad_token_id), seed=seed
     )
+    refuse_foreign_tokenizer(folder, model, tokenizer)
     limit = token_limit(model, tokenizer)
     proof = choose_path(model)
     classifier = Classifier(model, labels, proof).eval()

@@ -126,16 +126,20 @@ def not_a_decoder(name: str, reason: str) -> BackboneError:
     )
 
 
-def _refuse_code(path: Path, content: dict[str, Any]) -> None:
-    """Refuse keys by which a configuration makes a loader run foreign code."""
+def _refuse_code(path: Path, content: dict[str, Any], above: str = "") -> None:
+    """Refuse keys, at any depth, by which a configuration makes a loader run foreign code."""
     for key, value in content.items():
         foreign = "attn" in key and isinstance(value, str) and "/" in value
         if key == "auto_map" or key.endswith("_implementation_internal") or foreign:
+            name = above + key
             raise BackboneError(
-                f"{path}: the key {key!r} asks for code from elsewhere",
+                f"{path}: the key {name!r} asks for code from elsewhere",
                 expected="a model that transformers itself knows how to run",
-                remedy=f"remove {key!r} if transformers supports this family, or use another model",
+                remedy=f"remove {name!r} if transformers supports this family, or use another "
+                "model",
             )
+        if isinstance(value, dict):
+            _refuse_code(path, value, f"{above}{key}.")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,0 +1,244 @@
+"""Write docs/reference.md from the code: settings, exit codes, files, public names.
+
+    python docs/generate.py
+
+A test fails while reference.md differs from what this program writes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import typing
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import lasttoken
+from lasttoken import TextClassifier, cli, errors, events
+from lasttoken.cli import COMMANDS
+from lasttoken.evaluation.metrics import ClassificationMetrics, LabelMetrics
+from lasttoken.model.folder import ModelRecord
+
+PAGE = Path(__file__).with_name("reference.md")
+
+# What the code does not describe in one place; tests compare these with a real run.
+RUN_FILES = {
+    "model/": "the model folder: `config.json`, `model.safetensors`, tokenizer, `lasttoken.json`",
+    "run.json": "how the run was made: command, settings, data, versions, machine, cost",
+    "history.jsonl": "one line an epoch",
+    "metrics.json": "scores on the test and validation examples, and the baselines'",
+    "report.html": "all of it on one page that needs no network",
+    "plots/": "`loss`, `accuracy`, `confusion_matrix`, each as `.png` and `.svg`",
+    "predictions/": "`validation.parquet` and `test.parquet`: the logits of every example",
+    "evaluations/": "one folder for each data that `lasttoken evaluate` scored, of the same form",
+}
+RUN_FIELDS = {
+    "schema_version": "number of this form",
+    "command": "the words that started the run",
+    "settings": "every setting of `train` that decides the result, as given or by default",
+    "resolved": "what was decided from data, model and machine: maximum length, precision, "
+    "device, how the model is read and why, columns, label order",
+    "data": "for each split: examples, fingerprint (SHA-256 over labels and texts), tokens, "
+    "texts cut",
+    "versions": "of the packages that decide the numbers",
+    "machine": "system, processor, cores, threads, vector instructions",
+    "results": "kept epoch, steps, seconds of each phase, the estimate of the time left and the "
+    "truth, peak memory; only in a finished run",
+    "status": "`unfinished` until the last file is written, then `finished`",
+}
+METRICS_FIELDS = {
+    "schema_version": "number of this form",
+    "labels": "in their stored order",
+    "verdict": "the comparison with the baselines in words",
+    "test": "scores on the test examples (below)",
+    "validation": "scores of the kept epoch on the validation examples (below), or null",
+    "baselines": "for `majority` and `tfidf_logistic_regression`: the same scores on the test "
+    "examples, and `settings`, `seconds`, `reason` (why there are no scores, or null)",
+}
+PREDICTION_FIELDS = {
+    "file": "where the example was read",
+    "row": "its row there, from 1",
+    "text_sha256": "of the text",
+    "label": "the true label",
+    "logits": "one number a label, in the order of `labels` in `metrics.json`",
+}
+PREDICT_COLUMNS = {
+    "predicted_label": "the most probable label",
+    "predicted_probability": "its probability",
+    "probability_<label>": "the probability of each label, in their stored order",
+    "num_tokens": "tokens of the text before cutting",
+    "truncated": "true if the text was cut at the model's limit",
+}
+ENVIRONMENT = {
+    "LASTTOKEN_CACHE": "folder of the samples and of converted GGUF files "
+    "[`$XDG_CACHE_HOME/lasttoken` or `~/.cache/lasttoken`]",
+    "HF_HOME": "folder of everything fetched from the Hub [`~/.cache/huggingface`]",
+    "HF_HUB_OFFLINE": "1: never ask the Hub; use what is cached",
+}
+
+
+def reference() -> str:
+    """Return the page."""
+    parts = [
+        "# Reference",
+        "Written by `python docs/generate.py` from the code; change the code, not this page.",
+        "## Commands",
+        *(_command(name) for name in COMMANDS),
+        "### Exit codes",
+        _table(("Code", "Meaning"), _exit_codes()),
+        "### Environment",
+        _table(("Variable", "Meaning"), ((f"`{k}`", v) for k, v in ENVIRONMENT.items())),
+        "## Files of a run",
+        _table(("Name", "Holds"), ((f"`{k}`", v) for k, v in RUN_FILES.items())),
+        "`lasttoken.json`, `run.json`, `metrics.json` and `history.jsonl` are UTF-8. Shares and "
+        "scores lie between 0 and 1; losses are in nats per example.",
+        "### metrics.json",
+        _fields(METRICS_FIELDS),
+        "Scores of one set of examples:",
+        _fields({**_attributes(ClassificationMetrics), "per_label": "label to its scores (below)"}),
+        "`per_label` maps each label to:",
+        _fields({k: v for k, v in _attributes(LabelMetrics).items() if k != "label"}),
+        "### history.jsonl",
+        _fields({k: v for k, v in _attributes(events.EpochEnd).items() if k != "is_best"}),
+        "### run.json",
+        _fields(RUN_FIELDS),
+        "### model/lasttoken.json",
+        "Optional: a folder without it loads as well.",
+        _fields(_attributes(ModelRecord)),
+        "### predictions/*.parquet",
+        _fields(PREDICTION_FIELDS),
+        "### Columns that `predict` appends",
+        _fields(PREDICT_COLUMNS),
+        "## Python",
+        _table(("Name in `lasttoken`", "What it is"), _public_names()),
+        "### TextClassifier",
+        _table(("Argument", "Default", "Meaning"), _arguments(TextClassifier)),
+        _table(("Method", "What it does"), _methods(TextClassifier)),
+        _table(("Attribute after `fit`", "Meaning"), _rows(_attributes(TextClassifier))),
+        "### Errors",
+        "```text\n" + inspect.cleandoc(_after(errors.__doc__ or "", "\n\n", "\n\n")) + "\n```",
+        "Each has `found`, `expected` and `remedy`; its text is these three lines.",
+        "### Events",
+        "`fit(..., on_event=callback)` calls `callback` with records of `lasttoken.events`:",
+        *(_event(kind) for kind in get_args(events.Event)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _command(name: str) -> str:
+    command = COMMANDS[name]
+    hints = typing.get_type_hints(command.config_class, include_extras=True)
+    rows = []
+    for field in dataclasses.fields(command.config_class):
+        kind, doc = get_args(hints[field.name])
+        is_positional = field.default is dataclasses.MISSING
+        flag = field.name.upper() if is_positional else "--" + field.name.replace("_", "-")
+        help_text, default = doc.documentation, field.default
+        bracket = re.search(r" \[(.*)\]$", help_text)
+        if default is None:
+            shown = bracket.group(1) if bracket else "none"
+            help_text = re.sub(r" \[.*\]$", "", help_text)
+        else:
+            shown = "required" if is_positional else "off" if default is False else f"`{default}`"
+        rows.append((f"`{flag}`", _type(kind), shown, help_text))
+    return "\n\n".join(
+        (
+            f"### lasttoken {name}",
+            _first_line(command.config_class).replace("<", "\\<"),
+            f"```text\nlasttoken {name} {command.usage}\n```",
+            _table(("Flag", "Type", "Default", "Meaning"), rows)
+            + "\n| `--config` | file | none | settings from a TOML file; flags win over it |",
+        )
+    )
+
+
+def _type(kind: Any) -> str:  # noqa: ANN401 - any annotation
+    if get_origin(kind) is Annotated:
+        return _type(get_args(kind)[0])
+    if get_origin(kind) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(kind))
+    kinds = [part for part in get_args(kind) or (kind,) if part is not type(None)]
+    names = {str: "text", int: "whole number", float: "number", bool: "switch"}
+    return " or ".join(names[part] for part in kinds)
+
+
+def _exit_codes() -> list[tuple[str, str]]:
+    paragraph = " ".join(_after(cli.__doc__ or "", "Exit codes: ", ". ").split())
+    return [(f"`{code}`", text) for code, _, text in (p.partition(" ") for p in _parts(paragraph))]
+
+
+def _parts(paragraph: str) -> list[str]:
+    return [part.strip() for part in paragraph.split(";")]
+
+
+def _after(text: str, start: str, end: str) -> str:
+    return text.split(start, 1)[1].split(end, 1)[0]
+
+
+def _attributes(kind: type, section: str = "Attributes") -> dict[str, str]:
+    """Return name to meaning from a section of a class's docstring."""
+    lines = inspect.cleandoc(kind.__doc__ or "").partition(f"{section}:\n")[2].splitlines()
+    found: dict[str, str] = {}
+    for line in lines:
+        if line and not line.startswith(" "):
+            break
+        entry = re.match(r" {4}(\w+): (.*)", line)
+        if entry:
+            name = entry.group(1)
+            found[name] = entry.group(2)
+        elif line.strip():
+            found[name] += " " + line.strip()
+    return found
+
+
+def _public_names() -> list[tuple[str, str]]:
+    return [(f"`{name}`", _first_line(getattr(lasttoken, name))) for name in lasttoken.__all__]
+
+
+def _arguments(kind: type) -> list[tuple[str, str, str]]:
+    meanings = _attributes(kind, "Args")
+    parameters = inspect.signature(kind).parameters
+    return [(f"`{name}`", f"`{parameters[name].default!r}`", meanings[name]) for name in parameters]
+
+
+def _methods(kind: type) -> list[tuple[str, str]]:
+    own = [
+        (name, member)
+        for name, member in vars(kind).items()
+        if not name.startswith(("_", "set_"))  # set_..._request are scikit-learn's
+        and inspect.isroutine(inspect.unwrap(getattr(kind, name)))
+    ]
+    return [(f"`{name}`", _first_line(getattr(kind, name))) for name, _ in own]
+
+
+def _event(kind: type) -> str:
+    return f"`{kind.__name__}`: {_first_line(kind)}\n\n{_fields(_attributes(kind))}"
+
+
+def _first_line(thing: object) -> str:
+    return (inspect.getdoc(thing) or "").splitlines()[0]
+
+
+def _fields(meanings: dict[str, str]) -> str:
+    return _table(("Field", "Meaning"), _rows(meanings))
+
+
+def _rows(meanings: dict[str, str]) -> list[tuple[str, str]]:
+    return [(f"`{name}`", meaning) for name, meaning in meanings.items()]
+
+
+def _table(head: tuple[str, ...], rows: typing.Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(_cell(text) for text in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Return a cell without its full stop; what looks like markup outside of code is text."""
+    parts = (text if text.endswith("..") else text.removesuffix(".")).split("`")
+    parts[::2] = [re.sub(r"([<*_])", r"\\\1", part) for part in parts[::2]]
+    return "`".join(parts).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(reference(), encoding="utf-8")

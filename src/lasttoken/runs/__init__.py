@@ -1,0 +1,1 @@
+"""One command's work, from files to files: train, evaluate, predict."""

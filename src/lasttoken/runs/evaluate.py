@@ -1,0 +1,135 @@
+"""`lasttoken evaluate`: score a trained model on other labelled data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lasttoken.config import EvaluateConfig, TrainConfig
+from lasttoken.data.examples import Example
+from lasttoken.data.readers import LabelledData, locate_data, read_labelled
+from lasttoken.data.splits import fingerprint
+from lasttoken.errors import LastTokenError, RunError
+from lasttoken.estimator import TextClassifier
+from lasttoken.evaluation.baseline import BaselineResult
+from lasttoken.evaluation.evaluate import Evaluation
+from lasttoken.evaluation.verdict import verdict
+from lasttoken.events import EventCallback, Note
+from lasttoken.model.folder import ModelRecord, model_folder
+from lasttoken.runs.examples import Columns, describe_lengths, read_alike, read_examples
+from lasttoken.runs.record import read_record
+from lasttoken.runs.results import label_ids, run_baselines, score, write_results
+from lasttoken.versions import Stopwatch, machine, package_versions
+
+
+@dataclass(frozen=True)
+class EvaluateOutcome:
+    """Where an evaluation was written, and the content of its `metrics.json`."""
+
+    folder: Path
+    metrics: Mapping[str, Any]
+
+
+def run_evaluation(config: EvaluateConfig, *, on_event: EventCallback) -> EvaluateOutcome:
+    """Score a model on labelled data; write metrics, predictions, plots and a report.
+
+    The test split is scored if the data has one, else all of it.
+
+    Raises:
+        LastTokenError: the run, the data or a label is not as described, or the evaluation exists
+            and `overwrite` is False.
+    """
+    watch = Stopwatch()
+    model_folder(config.run)
+    locate_data(config.data)
+    classifier = TextClassifier.from_pretrained(
+        config.run, precision=config.precision, device=config.device
+    )
+    record: ModelRecord = classifier.loaded_.record
+    data = _read(config, record, on_event)
+    folder = Path(config.run) / "evaluations" / data.name
+    if folder.exists() and not config.overwrite:
+        raise RunError(
+            f"{folder}: this evaluation is there already",
+            expected="data that was not evaluated before",
+            remedy="--overwrite, to make it anew",
+        )
+    examples = (data.splits.get("test") or data.all_examples())[: config.limit]
+    labels = classifier.loaded_.classifier.labels
+    label_ids(labels, examples)  # an unknown label is told before the work begins
+    counts = Counter(str(example.label) for example in examples)
+    shown = ", ".join(f"{label} {count:,}" for label, count in counts.most_common(8))
+    on_event(Note(f"scoring {len(examples):,} examples ({shown})"))
+    texts = classifier.tokenize([example.text for example in examples], on_event=on_event)
+    length_line = describe_lengths(data.name, texts)
+    on_event(Note(length_line, is_warning=bool(texts.truncated.any())))
+    baselines = _baselines(config, classifier, examples, on_event)
+    watch.lap("prepare")
+    folder.mkdir(parents=True, exist_ok=True)
+    logits = classifier.predict_logits(texts, phase="evaluate", on_event=on_event)
+    scores = score(classifier, examples, logits, folder / "predictions" / "test.parquet")
+    watch.lap("evaluate")
+    metrics = write_results(
+        folder,
+        Evaluation(scores, None, baselines, verdict(scores, baselines)),
+        labels,
+        title=f"{config.run} on {config.data}",
+        facts={
+            "Data": {
+                "examples": f"{len(examples):,}",
+                "lengths": length_line,
+                "sha256": fingerprint(examples)[:16],
+            },
+            "Cost": {f"{name}, seconds": f"{value:.1f}" for name, value in watch.seconds.items()},
+            "Provenance": {k: str(v) for k, v in {**machine(), **package_versions()}.items()},
+        },
+        notes=[length_line] if texts.truncated.any() else [],
+        on_event=on_event,
+    )
+    return EvaluateOutcome(folder, metrics)
+
+
+def _read(config: EvaluateConfig, record: ModelRecord, on_event: EventCallback) -> LabelledData:
+    def read(columns: Columns) -> LabelledData:
+        return read_labelled(
+            config.data,
+            text_column=columns.text,
+            label_column=columns.label,
+            encoding=config.encoding,
+            skip_bad_rows=config.skip_bad_rows,
+            on_event=on_event,
+        )
+
+    given = Columns(config.text_column, config.label_column)
+    return read_alike(read, given, Columns(record.text_column, record.label_column), on_event)
+
+
+def _baselines(
+    config: EvaluateConfig,
+    classifier: TextClassifier,
+    examples: Sequence[Example],
+    on_event: EventCallback,
+) -> tuple[BaselineResult, ...]:
+    """Fit the baselines on the run's own training examples, if these can be read again."""
+    record = read_record(Path(config.run))
+    if record is None:
+        on_event(Note("no baselines: this is no run folder, so its training data is unknown"))
+        return ()
+    try:
+        train = read_examples(TrainConfig(**record["settings"])).splits.train
+    except LastTokenError as error:
+        on_event(Note(f"no baselines: the training data cannot be read again: {error.found}", True))
+        return ()
+    if fingerprint(train) != record["data"]["train"]["fingerprint"]:
+        on_event(Note("no baselines: the training data has changed since the run", True))
+        return ()
+    return run_baselines(
+        classifier.loaded_.classifier.labels,
+        train,
+        examples,
+        seed=record["settings"]["seed"],
+        on_event=on_event,
+    )

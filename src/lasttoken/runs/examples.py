@@ -1,0 +1,145 @@
+"""A run's labelled examples: read, split, checked for broken Unicode; the same again on demand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from lasttoken.config import TrainConfig
+from lasttoken.data.examples import Example
+from lasttoken.data.readers import LabelledData, read_labelled
+from lasttoken.data.splits import Splits, split_examples
+from lasttoken.data.unicode import check_unicode
+from lasttoken.errors import DatasetError
+from lasttoken.events import EventCallback, Note, ignore
+from lasttoken.model.tokens import TokenizedTexts
+
+_ENOUGH_TO_MEASURE = 10  # examples of a label; below it one mistake moves recall by 0.1 or more
+
+
+class Columns(NamedTuple):
+    """Where text and label stand; None where that is left to a guess."""
+
+    text: str | None
+    label: str | None
+
+
+@dataclass(frozen=True)
+class RunExamples:
+    """The splits of a run and the columns they came from."""
+
+    splits: Splits
+    text_column: str | None
+    label_column: str | None
+
+
+def read_examples(config: TrainConfig, on_event: EventCallback = ignore) -> RunExamples:
+    """Read and split the data of a run; the same settings and files give the same examples.
+
+    Raises:
+        DatasetError: the data is not as described.
+    """
+
+    given = Columns(config.text_column, config.label_column)
+
+    def read(source: str, columns: Columns) -> LabelledData:
+        return read_labelled(
+            source,
+            text_column=columns.text,
+            label_column=columns.label,
+            encoding=config.encoding,
+            skip_bad_rows=config.skip_bad_rows,
+            on_event=on_event,
+        )
+
+    data = read(config.data, given)
+    known = Columns(data.text_column, data.label_column)
+
+    def read_other(source: str, split: str) -> Sequence[Example]:
+        other = read_alike(lambda columns: read(source, columns), given, known, on_event)
+        return other.splits.get(split) or other.all_examples()
+
+    splits = split_examples(
+        data.splits,
+        validation=config.validation,
+        test=config.test,
+        limit=config.limit,
+        seed=config.seed,
+        read_other=read_other,
+        on_event=on_event,
+    )
+    checked = Splits(
+        *(
+            check_unicode(examples, fix=config.fix_text, on_event=on_event)
+            for examples in (splits.train, splits.validation, splits.test)
+        )
+    )
+    return RunExamples(checked, data.text_column, data.label_column)
+
+
+def read_alike(
+    read: Callable[[Columns], LabelledData],
+    given: Columns,
+    known: Columns,
+    on_event: EventCallback,
+) -> LabelledData:
+    """Read further data with the columns given, else those known from training, else by guess.
+
+    Args:
+        read: reads it with these columns.
+        given: by the user: must be there.
+        known: where training found its text and label.
+        on_event: told when the known columns are not there.
+
+    Raises:
+        DatasetError: the data is not as described.
+    """
+    hoped = Columns(given.text or known.text, given.label or known.label)
+    try:
+        return read(hoped)
+    except DatasetError as error:
+        absent = [new for new, old in zip(hoped, given, strict=True) if new and not old]
+        if not any(f"no column {column!r}" in error.found for column in absent):
+            raise
+    on_event(Note("the columns of training are not there; guessing others", is_warning=True))
+    return read(given)
+
+
+def tell_examples(data: RunExamples, on_event: EventCallback) -> None:
+    """Tell each split's size and examples per label, and which labels are rare in the test."""
+    counts_of = {}
+    for name in ("train", "validation", "test"):
+        examples: Sequence[Example] = getattr(data.splits, name)
+        counts_of[name] = Counter(str(example.label) for example in examples)
+        counts = counts_of[name].most_common()
+        shown = ", ".join(f"{label} {count:,}" for label, count in counts[:8])
+        more = f" and {len(counts) - 8} more labels" if len(counts) > 8 else ""
+        on_event(Note(f"{name}: {len(examples):,} examples ({shown}{more})"))
+    rare = sorted(
+        label for label in counts_of["train"] if counts_of["test"][label] < _ENOUGH_TO_MEASURE
+    )
+    if rare:
+        shown = ", ".join(rare[:5]) + (f" and {len(rare) - 5} more" if len(rare) > 5 else "")
+        text = f"fewer than {_ENOUGH_TO_MEASURE} test examples of: {shown}; their scores are rough"
+        on_event(Note(text, is_warning=True))
+
+
+def describe_lengths(name: str, texts: TokenizedTexts) -> str:
+    """Return a line on token lengths and on what was cut."""
+    quartiles = np.percentile(texts.num_tokens, [0, 25, 50, 75, 100]).astype(int)
+    cut_texts = int(texts.truncated.sum())
+    cut_tokens = int((texts.num_tokens - texts.lengths).clip(min=0).sum())
+    line = (
+        f"{name}: tokens per text {quartiles[0]} to {quartiles[4]}, "
+        f"quartiles {quartiles[1]}, {quartiles[2]}, {quartiles[3]}; "
+    )
+    if not cut_texts:
+        return line + f"none is cut at {texts.max_length}"
+    return line + (
+        f"{cut_texts:,} texts ({cut_texts / len(texts):.1%}) are cut at {texts.max_length}, "
+        f"which drops {cut_tokens / texts.num_tokens.sum():.1%} of all tokens"
+    )

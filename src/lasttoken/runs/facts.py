@@ -1,0 +1,117 @@
+"""What `run.json` holds: what a run is about to do, what it did, and both as report tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lasttoken.data.splits import fingerprint
+from lasttoken.model.tokens import TokenizedTexts
+from lasttoken.runs.examples import RunExamples
+from lasttoken.training.preparation import PreparedTraining
+from lasttoken.training.state import FitResult
+from lasttoken.versions import Stopwatch, machine, package_versions, peak_memory_bytes
+
+
+def new_record(
+    settings: Mapping[str, Any],
+    command: Sequence[str],
+    data: RunExamples,
+    prepared: PreparedTraining,
+    test_texts: TokenizedTexts,
+) -> dict[str, Any]:
+    """Return what `run.json` knows before training starts."""
+    splits = data.splits
+    texts = {
+        "train": prepared.training.texts,
+        "validation": prepared.validating.texts,
+        "test": test_texts,
+    }
+    return {
+        "schema_version": 1,
+        "command": list(command),
+        "settings": dict(settings),
+        "resolved": {
+            "max_length": prepared.max_length,
+            "precision": prepared.settings.precision,
+            "device": str(prepared.settings.device),
+            "reading_path": prepared.loaded.classifier.proof.path,
+            "reading_reason": prepared.loaded.classifier.proof.reason,
+            "text_column": data.text_column,
+            "label_column": data.label_column,
+            "labels": list(prepared.loaded.classifier.labels.labels),
+        },
+        "data": {
+            name: {
+                "examples": len(examples),
+                "fingerprint": fingerprint(examples),
+                "tokens": int(texts[name].lengths.sum()),
+                "texts_cut": int(texts[name].truncated.sum()),
+            }
+            for name, examples in (
+                ("train", splits.train),
+                ("validation", splits.validation),
+                ("test", splits.test),
+            )
+        },
+        "versions": package_versions(),
+        "machine": machine(),
+    }
+
+
+def run_results(fitted: FitResult, watch: Stopwatch) -> dict[str, Any]:
+    estimate = fitted.estimated_seconds
+    actual = None
+    if estimate is not None and fitted.seconds_at_estimate is not None:
+        after_training = sum(watch.seconds.get(lap, 0.0) for lap in ("save", "evaluate", "report"))
+        actual = watch.seconds["train"] - fitted.seconds_at_estimate + after_training
+    return {
+        "best_epoch": fitted.best_epoch,
+        "steps": fitted.num_steps,
+        "stopped_early": fitted.stopped_early,
+        "seconds": {name: round(value, 3) for name, value in watch.seconds.items()},
+        "time_left_estimated": estimate,
+        "time_left_actual": actual,
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+
+
+def record_facts(record: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return the record as the tables of the report."""
+    resolved, results = record["resolved"], record["results"]
+    return {
+        "Data": {
+            name: f"{part['examples']:,} examples, {part['tokens']:,} tokens, "
+            f"{part['texts_cut']:,} texts cut, sha256 {part['fingerprint'][:16]}"
+            for name, part in record["data"].items()
+        },
+        "Model": {
+            "model": str(record["settings"]["model"]),
+            "read": " ".join(filter(None, (resolved["reading_path"], resolved["reading_reason"]))),
+            "precision": f"{resolved['precision']} on {resolved['device']}",
+            "longest text": f"{resolved['max_length']:,} tokens",
+        },
+        "Settings": {
+            name: "-" if value is None else str(value)
+            for name, value in record["settings"].items()
+        },
+        "Cost": {
+            **{f"{name}, seconds": f"{value:.1f}" for name, value in results["seconds"].items()},
+            "time left as estimated, seconds": _seconds(results["time_left_estimated"]),
+            "time left as it was, seconds": _seconds(results["time_left_actual"]),
+            "peak memory": _bytes(results["peak_memory_bytes"]),
+        },
+        "Provenance": {
+            "command": " ".join(record["command"]),
+            **{name: str(value) for name, value in record["machine"].items()},
+            **record["versions"],
+        },
+    }
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _bytes(value: int | None) -> str:
+    return "-" if value is None else f"{value / 2**30:.2f} GiB"

@@ -1,0 +1,204 @@
+"""The loop: order, dropout, schedule, clipping, the kept epoch, early stopping, repeatability."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from families import save_decoder
+from torch.optim.lr_scheduler import ConstantLR
+
+from lasttoken import TextClassifier, train, validation
+from lasttoken.events import EpochEnd, Event, Progress, TimeLeft
+from lasttoken.model.batch import Gpt2ClassificationCollator
+from lasttoken.training.optim import make_optimizer, make_schedule
+from lasttoken.training.sampler import EpochSampler, epoch_order
+from lasttoken.training.state import TrainState
+from lasttoken.training.timing import MEASURED_STEPS, TimeEstimator
+
+GOOD = ["a fine warm film", "lovely and bright", "good, good, good", "it shines", "a joy"]
+BAD = ["a dull cold film", "ugly and dim", "bad, bad, bad", "it sinks", "a chore"]
+TEXTS = [text + end for text in GOOD + BAD for end in ("", ".", "!", " again", " today", "...")]
+LABELS = ["good"] * 30 + ["bad"] * 30
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_decoder(tmp_path_factory.mktemp("m") / "gpt2", initializer_range=0.02))
+
+
+def fitted(decoder: str, **settings: object) -> TextClassifier:
+    defaults = {"num_epochs": 2, "batch_size": 8, "learning_rate": 3e-3, "precision": "fp32"}
+    return TextClassifier(decoder, **{**defaults, **settings}).fit(TEXTS, LABELS)
+
+
+def weights(classifier: TextClassifier) -> dict[str, torch.Tensor]:
+    return classifier.loaded_.classifier.state_dict()
+
+
+def test_training_learns_an_easy_task(decoder: str) -> None:
+    classifier = fitted(decoder, num_epochs=4)
+    assert np.mean(classifier.predict(TEXTS) == np.array(LABELS)) >= 0.95
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_training_repeats_bit_for_bit_with_dropout(decoder: str, precision: str) -> None:
+    first = weights(fitted(decoder, precision=precision))
+    torch.manual_seed(999)  # whatever the global generator was before
+    second = weights(fitted(decoder, precision=precision))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_another_seed_gives_another_classifier(decoder: str) -> None:
+    first, second = weights(fitted(decoder)), weights(fitted(decoder, seed=7))
+    assert not torch.equal(first["hf_model.score.weight"], second["hf_model.score.weight"])
+
+
+def test_dropout_is_at_work_during_training(decoder: str) -> None:
+    classifier = fitted(decoder)
+    losses = [epoch.train_loss for epoch in classifier.history_]
+    without = TextClassifier(
+        str(save_decoder(Path(decoder).parent / "dry", initializer_range=0.02, resid_pdrop=0.0,
+                         attn_pdrop=0.0, embd_pdrop=0.0)),
+        num_epochs=2, batch_size=8, learning_rate=3e-3, precision="fp32",
+    ).fit(TEXTS, LABELS)  # fmt: skip
+    assert losses != [epoch.train_loss for epoch in without.history_]
+
+
+def test_the_order_of_an_epoch_depends_on_seed_and_epoch_alone() -> None:
+    assert np.array_equal(epoch_order(50, seed=1, epoch=2), epoch_order(50, seed=1, epoch=2))
+    assert not np.array_equal(epoch_order(50, seed=1, epoch=2), epoch_order(50, seed=1, epoch=3))
+    assert not np.array_equal(epoch_order(50, seed=1, epoch=2), epoch_order(50, seed=2, epoch=2))
+
+
+def test_an_epoch_holds_every_example_once() -> None:
+    batches = list(EpochSampler(10, 4, seed=1, epoch=0))
+    assert [len(batch) for batch in batches] == [4, 4, 2]
+    assert sorted(index for batch in batches for index in batch) == list(range(10))
+
+
+def test_the_rate_warms_up_linearly_and_falls_linearly_to_zero() -> None:
+    parameter = torch.nn.Linear(2, 2)
+    optimizer = make_optimizer(parameter, learning_rate=1.0, weight_decay=0.1)
+    schedule = make_schedule(optimizer, num_steps=10, warmup_fraction=0.2)
+    rates = []
+    for _ in range(10):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx([0, 0.5, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
+    assert schedule.get_last_lr()[0] == 0
+
+
+def test_only_matrices_decay() -> None:
+    groups = make_optimizer(
+        torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LayerNorm(2)),
+        learning_rate=1.0,
+        weight_decay=0.1,
+    ).param_groups
+    shapes = {group["weight_decay"]: [p.ndim for p in group["params"]] for group in groups}
+    assert shapes == {0.1: [2], 0.0: [1, 1, 1]}
+
+
+def test_the_gradient_is_clipped(decoder: str) -> None:
+    classifier = fitted(decoder, num_epochs=1)
+    loaded = classifier.loaded_
+    collate = Gpt2ClassificationCollator(loaded.tokenizer, loaded.classifier.labels, 60)
+    batches = [collate([{"text": "a fine warm film", "label": "bad"}])]
+    before = {name: t.clone() for name, t in loaded.classifier.state_dict().items()}
+    optimizer = torch.optim.SGD(loaded.classifier.parameters(), lr=1.0)
+    schedule = ConstantLR(optimizer, factor=1.0)
+    train(loaded.classifier, batches, optimizer, schedule, "cpu", max_grad_norm=0.01)
+    after = loaded.classifier.state_dict()
+    moved = math.sqrt(sum(float((after[n] - before[n]).square().sum()) for n in before))
+    assert moved == pytest.approx(0.01, rel=1e-3)
+
+
+def test_validation_changes_nothing_and_unpacks_into_three(decoder: str) -> None:
+    classifier = fitted(decoder, num_epochs=1)
+    loaded = classifier.loaded_
+    collate = Gpt2ClassificationCollator(loaded.tokenizer, loaded.classifier.labels, 60)
+    examples = [{"text": text, "label": label} for text, label in zip(TEXTS, LABELS)]
+    before = {name: t.clone() for name, t in loaded.classifier.state_dict().items()}
+    results = [
+        validation(loaded.classifier, [collate(examples[:30]), collate(examples[30:])], "cpu"),
+        validation(loaded.classifier, [collate(examples)], "cpu"),
+    ]
+    true_labels, predicted_labels, loss = results[0]
+    assert true_labels == loaded.classifier.labels.encode(LABELS).tolist()
+    assert [loaded.classifier.labels.labels[i] for i in predicted_labels] == list(
+        classifier.predict(TEXTS)
+    )
+    assert loss == pytest.approx(results[1].loss, rel=1e-6)
+    after = loaded.classifier.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_best_epoch_is_kept_not_the_last(decoder: str) -> None:
+    classifier = fitted(decoder, num_epochs=5, learning_rate=3e-3)
+    scores = [epoch.validation_macro_f1 for epoch in classifier.history_]
+    assert classifier.best_epoch_ == scores.index(max(scores)) + 1
+    flagged = [epoch.epoch for epoch in classifier.history_ if epoch.is_best]
+    assert flagged[-1] == classifier.best_epoch_
+
+
+def test_the_kept_weights_are_those_of_the_best_epoch(decoder: str) -> None:
+    epochs = 4
+    classifier = fitted(decoder, num_epochs=epochs, learning_rate=0.05)  # too hot to end well
+    best = classifier.best_epoch_
+    kept = classifier.history_[best - 1].validation_macro_f1
+    assert best < epochs, "the rate was chosen so that a later epoch is worse"
+    parts = TextClassifier(decoder)  # the same split as `fit` made
+    from lasttoken.data.examples import examples_from_python
+    from lasttoken.data.splits import set_aside
+    from lasttoken.evaluation.metrics import macro_f1
+    from lasttoken.events import ignore
+
+    split = set_aside(
+        examples_from_python(TEXTS, LABELS), {"validation": 0.1}, parts.seed, ignore
+    )["validation"]
+    labels = classifier.loaded_.classifier.labels
+    predicted = labels.encode(classifier.predict([example.text for example in split])).numpy()
+    true = labels.encode([str(example.label) for example in split]).numpy()
+    assert macro_f1(true, predicted, 2) == pytest.approx(kept)
+
+
+def test_training_stops_after_patience_epochs_without_a_better_one() -> None:
+    state = TrainState(epoch=5, best_epoch=3)
+    assert state.should_stop(2)
+    assert not state.should_stop(3)
+    assert not state.should_stop(None)
+
+
+def test_early_stopping_ends_a_run(decoder: str) -> None:
+    classifier = fitted(decoder, num_epochs=9, learning_rate=1e-9, early_stopping_patience=1)
+    assert len(classifier.history_) == 2
+
+
+def test_the_estimate_comes_after_the_measured_steps_and_counts_tokens() -> None:
+    events: list[Event] = []
+    estimator = TimeEstimator(
+        train_tokens=1000, num_epochs=2, forward_tokens=300, steps_per_epoch=100,
+        on_event=events.append,
+    )  # fmt: skip
+    for step in range(MEASURED_STEPS + 10):
+        estimator(Progress("train", step, 100, "steps"))
+    assert sum(isinstance(event, TimeLeft) for event in events) == 1
+    assert estimator.estimated_seconds is not None
+    assert estimator.seconds_at_estimate is not None
+    # 2,000 training tokens and 300 / 3 forward ones, less 23 steps of 10; a step takes t:
+    # (2000 + 100 - 230) / 10 = 187 steps are left.
+    assert isinstance(events[MEASURED_STEPS + 3], TimeLeft)
+
+
+def test_events_tell_progress_and_one_end_an_epoch(decoder: str) -> None:
+    events: list[Event] = []
+    TextClassifier(decoder, num_epochs=2, batch_size=8, precision="fp32").fit(
+        TEXTS, LABELS, on_event=events.append
+    )
+    assert sum(isinstance(event, EpochEnd) for event in events) == 2
+    steps = [e for e in events if isinstance(e, Progress) and e.phase == "train"]
+    assert (steps[-1].done, steps[-1].total) == (7, 7)
