@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ _CACHE = tempfile.mkdtemp(prefix="lasttoken-tests-")
 os.environ["LASTTOKEN_CACHE"] = f"{_CACHE}/lasttoken"
 os.environ["HF_HOME"] = f"{_CACHE}/huggingface"
 os.environ["OMP_NUM_THREADS"] = "2"
+os.environ["OMP_WAIT_POLICY"] = "passive"  # threads that spin stall tiny models on a busy machine
 # Being offline is found out by the package itself, not told by the environment.
 for _name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_CACHE", "HF_DATASETS_CACHE"):
     os.environ.pop(_name, None)
@@ -49,6 +50,24 @@ class Outcome(NamedTuple):
 
 
 Command = Callable[..., Outcome]
+
+
+def check_refused(
+    outcome: Outcome, *, found: str, expected: str, remedy: str, written: str = ""
+) -> None:
+    """Check exit code, the three lines at the end of standard error, and that no run was made.
+
+    `written` is the one run folder that was there before.
+    """
+    assert outcome.code == 2, outcome.err
+    assert outcome.out == ""
+    *notes, first, second, third = outcome.err.splitlines()
+    assert first.startswith(f"error: {found}"), first
+    assert second.startswith(f"expected: {expected}"), second
+    assert third.startswith(f"try: {remedy}"), third
+    assert not any(line.startswith(("error:", "expected:", "try:", "Traceback")) for line in notes)
+    assert [str(path) for path in Path("runs").glob("*")] == [written][: bool(written)]
+    assert written or not Path("runs").exists()
 
 
 @pytest.fixture
@@ -130,16 +149,21 @@ def hash_folder(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def opened_sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
-    """Record every attempt to open a socket or look a host up; each fails."""
+def opened_sockets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Record every attempt to open a socket or to look a host up; each fails."""
     import socket
 
-    attempts: list[object] = []
+    attempts: list[str] = []
 
-    def refuse(*words: object, **_: object) -> None:
-        attempts.append(words)
+    class Refused(socket.socket):
+        def __new__(cls, *words: object, **_: object) -> Refused:
+            attempts.append(f"socket{words}")
+            raise OSError("no network in tests")
+
+    def refuse(host: object, *words: object, **_: object) -> None:
+        attempts.append(f"look up {host}")
         raise OSError("no network in tests")
 
-    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "socket", Refused)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     return attempts

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import FAST, REVIEWS, Command, Outcome, write_reviews
+from conftest import FAST, REVIEWS, Command, check_refused, write_reviews
 
 GOOD = "".join(f'"{text}",{label}\n' for text, label in REVIEWS)
 
@@ -157,18 +157,6 @@ BAD_FILES = {
 }
 
 
-def check_refused(outcome: Outcome, *, found: str, expected: str, remedy: str) -> None:
-    """Check exit code, the three lines at the end of standard error, and that no run was made."""
-    assert outcome.code == 2, outcome.err
-    assert outcome.out == ""
-    *notes, first, second, third = outcome.err.splitlines()
-    assert first.startswith(f"error: {found}"), first
-    assert second.startswith(f"expected: {expected}"), second
-    assert third.startswith(f"try: {remedy}"), third
-    assert not any(line.startswith(("error:", "expected:", "try:", "Traceback")) for line in notes)
-    assert not Path("runs").exists()
-
-
 @pytest.fixture(autouse=True)
 def _(without_plots: None) -> None:
     """Where a remedy is run to its end, plots would take most of the time."""
@@ -177,7 +165,7 @@ def _(without_plots: None) -> None:
 @pytest.fixture
 def train(lasttoken: Command, tiny_gpt2: Path) -> Command:
     """Train on the tiny model with the default output folder, which is below the current one."""
-    return lambda *words: lasttoken("train", *words, "--model", tiny_gpt2, *FAST)
+    return lambda *words: lasttoken("train", "--model", tiny_gpt2, *FAST, *words)
 
 
 @pytest.mark.parametrize("what", BAD_FILES)

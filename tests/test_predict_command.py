@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Command, Outcome, hash_folder
+from conftest import Command, check_refused, hash_folder
 
 TEXTS = ["a wonderful film", "dreadful, from start to end", "", "so so\nbut long", '"quoted"']
 ADDED = ["predicted_label", "predicted_probability", "probability_neg", "probability_pos",
@@ -49,16 +49,6 @@ def read_output(content: str | Path) -> list[dict[str, str]]:
 
 def spell(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def check_refused(outcome: Outcome, *, found: str, expected: str, remedy: str) -> None:
-    assert outcome.code == 2, outcome.err
-    assert outcome.out == ""
-    *notes, first, second, third = outcome.err.splitlines()
-    assert first.startswith(f"error: {found}"), first
-    assert second.startswith(f"expected: {expected}"), second
-    assert third.startswith(f"try: {remedy}"), third
-    assert not any(line.startswith("Traceback") for line in notes)
 
 
 @pytest.fixture
@@ -231,8 +221,8 @@ def test_an_output_of_unknown_kind_or_in_no_folder_is_refused(
     )
     check_refused(
         predict(source, "--output", tmp_path / "missing" / "labels.csv"),
-        found=f"{tmp_path / 'missing'}: no such folder",
-        expected="a folder that exists",
+        found=f"{tmp_path}/missing/labels.csv: its folder {tmp_path}/missing does not exist",
+        expected="an existing folder",
         remedy=f"mkdir -p {tmp_path / 'missing'}",
     )
 

@@ -47,7 +47,7 @@ def acl_imdb(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def learner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_decoder(tmp_path_factory.mktemp("models") / "gpt2", initializer_range=0.05)
 
 
@@ -55,14 +55,14 @@ def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_tutorial_learns_and_draws(
     tutorial: ModuleType,
     acl_imdb: Path,
-    tiny_gpt2: Path,
+    learner: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     layout: str,
 ) -> None:
     history = tutorial.main(
         [
-            *(str(acl_imdb), "--model", str(tiny_gpt2), "--layout", layout),
+            *(str(acl_imdb), "--model", str(learner), "--layout", layout),
             *("--learning-rate", "3e-3", "--output", str(tmp_path / "out")),
         ]
     )
@@ -97,12 +97,12 @@ def test_the_constants_are_the_tutorials(tutorial: ModuleType) -> None:
 
 
 def test_stock_models_train_on_left_padded_batches(tutorial: ModuleType, acl_imdb: Path,
-                                                   tiny_gpt2: Path) -> None:  # fmt: skip
-    tokenizer = AutoTokenizer.from_pretrained(tiny_gpt2, padding_side="left")
+                                                   learner: Path) -> None:  # fmt: skip
+    tokenizer = AutoTokenizer.from_pretrained(learner, padding_side="left")
     tokenizer.pad_token = tokenizer.eos_token
     torch.manual_seed(0)
     model = GPT2ForSequenceClassification.from_pretrained(
-        tiny_gpt2, num_labels=2, pad_token_id=tokenizer.pad_token_id
+        learner, num_labels=2, pad_token_id=tokenizer.pad_token_id
     )
     collator = Gpt2ClassificationCollator(tokenizer, {"neg": 0, "pos": 1}, 60, layout="left")
     training = DataLoader(tutorial.load_reviews(acl_imdb / "train"), 32, collate_fn=collator,

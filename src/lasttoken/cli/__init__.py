@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("error: " + "\n".join(" ".join(line.split("\n")) for line in lines), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command starts again", file=sys.stderr)
+        print("interrupted; the same command with --overwrite starts again", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read our output, such as `head`, has closed it
         sys.stderr.close()
