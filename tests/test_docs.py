@@ -44,7 +44,7 @@ def test_the_reference_is_current(generate: ModuleType) -> None:
 
 
 def test_the_reference_knows_every_file_and_field_of_a_run(
-    generate: ModuleType, finished_run: Path
+    generate: ModuleType, finished_run: Path, tmp_path: Path
 ) -> None:
     written = {path.name + "/" * path.is_dir() for path in finished_run.iterdir()}
     assert written | {"evaluations/"} == set(generate.RUN_FILES)
