@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
 from conftest import FAST, REVIEWS, Command, check_refused, write_reviews
 
 GOOD = "".join(f'"{text}",{label}\n' for text, label in REVIEWS)
@@ -65,7 +66,7 @@ BAD_FILES = {
     ),
     "text in another encoding": Case(
         "reviews.csv",
-        "text,label\n".encode() + b"caf\xe9,pos\n",
+        b"text,label\n" + b"caf\xe9,pos\n",
         "{file}: byte 0xe9 at byte 14 (line 2) is not utf-8",
         "text encoded in utf-8",
         "--encoding cp1252, or the encoding in which the file was saved",

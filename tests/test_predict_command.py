@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from conftest import Command, check_refused, hash_folder
 
 TEXTS = ["a wonderful film", "dreadful, from start to end", "", "so so\nbut long", '"quoted"']
@@ -57,7 +58,7 @@ def predict(lasttoken: Command, finished_run: Path) -> Command:
 
 
 @pytest.fixture
-def give_stdin(monkeypatch: pytest.MonkeyPatch):  # noqa: ANN201
+def give_stdin(monkeypatch: pytest.MonkeyPatch):
     def give(content: bytes) -> None:
         stdin = io.TextIOWrapper(io.BufferedReader(io.BytesIO(content)))
         monkeypatch.setattr(sys, "stdin", stdin)
@@ -95,7 +96,7 @@ def test_plain_lines_get_a_text_column_and_standard_output_is_csv_alone(
     predict: Command, tmp_path: Path
 ) -> None:
     source = tmp_path / "texts.txt"
-    source.write_bytes("good\n\nbad, and dull\r\nno newline at its end".encode())
+    source.write_bytes(b"good\n\nbad, and dull\r\nno newline at its end")
     outcome = predict(source)
     assert outcome.code == 0, outcome.err
     rows = read_output(outcome.out)
@@ -106,9 +107,9 @@ def test_plain_lines_get_a_text_column_and_standard_output_is_csv_alone(
 
 
 def test_standard_input_is_lines_unless_told_otherwise(predict: Command, give_stdin) -> None:
-    give_stdin("good\ntext,label\n".encode())
+    give_stdin(b"good\ntext,label\n")
     assert [row["text"] for row in read_output(predict("-").out)] == ["good", "text,label"]
-    give_stdin('id,text\n7,"good, really"\n'.encode())
+    give_stdin(b'id,text\n7,"good, really"\n')
     rows = read_output(predict("-", "--format", "csv").out)
     assert [(row["id"], row["text"]) for row in rows] == [("7", "good, really")]
     give_stdin(b'{"text": "good"}\n{"text": "bad"}\n')

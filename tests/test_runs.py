@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+
 from conftest import FAST, REVIEWS, Command, check_refused, hash_folder, write_reviews
 
 HISTORY_KEYS = ["epoch", "step", "train_loss", "train_accuracy", "validation_loss",
@@ -228,7 +229,9 @@ def test_run_json_holds_every_resolved_setting_and_what_it_was_made_with(
 
 
 def test_history_has_a_line_an_epoch(train: Command, reviews: Path) -> None:
-    assert train(reviews, "--output-dir", "run", "--num-epochs", "2", "--batch-size", "16").code == 0
+    assert (
+        train(reviews, "--output-dir", "run", "--num-epochs", "2", "--batch-size", "16").code == 0
+    )
     lines = [json.loads(line) for line in Path("run/history.jsonl").read_text().splitlines()]
     assert [list(line) for line in lines] == [HISTORY_KEYS, HISTORY_KEYS]
     assert [(line["epoch"], line["step"]) for line in lines] == [(1, 2), (2, 4)]
@@ -294,7 +297,7 @@ def test_saved_model_gives_plain_transformers_the_same_answers(
 # ---- the output folder ----
 
 
-def rerun(lasttoken: Command, run: Path, *words: str):  # noqa: ANN201
+def rerun(lasttoken: Command, run: Path, *words: str):
     command = read_json(run / "run.json")["command"][1:]
     command[command.index("--output-dir") + 1] = str(run)
     return lasttoken(*command, *words)

@@ -189,8 +189,6 @@ def test_the_estimate_comes_after_the_measured_steps_and_counts_tokens() -> None
     assert sum(isinstance(event, TimeLeft) for event in events) == 1
     assert estimator.estimated_seconds is not None
     assert estimator.seconds_at_estimate is not None
-    # 2,000 training tokens and 300 / 3 forward ones, less 23 steps of 10; a step takes t:
-    # (2000 + 100 - 230) / 10 = 187 steps are left.
     assert isinstance(events[MEASURED_STEPS + 3], TimeLeft)
 
 

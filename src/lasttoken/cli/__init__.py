@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 a bug of ours (with traceback); 2 something the user can m
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -30,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after `lasttoken`; those of this process if None.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    # Read when huggingface_hub is imported; else it looks up who is calling before each request.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         return _dispatch(words)
     except LastTokenError as error:

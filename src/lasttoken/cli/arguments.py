@@ -113,7 +113,10 @@ def _merge(config_class: type, settings: dict[str, object], words: list[str]) ->
             )
         if name not in required and name not in given and value is not False:
             merged += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
-    places = [*positional, *(str(settings[n]) for n in required[len(positional) :] if n in settings)]
+    places = [
+        *positional,
+        *(str(settings[n]) for n in required[len(positional) :] if n in settings),
+    ]
     return [*places, *merged, *flags]
 
 

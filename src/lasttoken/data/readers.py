@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +89,8 @@ def read_labelled(
         files = _split_tables(path)
         if not files:
             splits = read_tree(path, encoding=encoding, on_event=on_event)
-            return LabelledData(path.resolve().name, splits)
-        name = path.resolve().name
+            return LabelledData(Path(os.path.abspath(path)).name, splits)
+        name = Path(os.path.abspath(path)).name
     else:
         files = {"train": path}
         name = path.stem

@@ -43,7 +43,6 @@ def read_examples(config: TrainConfig, on_event: EventCallback = ignore) -> RunE
     Raises:
         DatasetError: the data is not as described.
     """
-
     given = Columns(config.text_column, config.label_column)
 
     def read(source: str, columns: Columns) -> LabelledData:

@@ -92,8 +92,7 @@ def record_facts(record: Mapping[str, Any]) -> dict[str, dict[str, str]]:
             "longest text": f"{resolved['max_length']:,} tokens",
         },
         "Settings": {
-            name: "-" if value is None else str(value)
-            for name, value in record["settings"].items()
+            name: "-" if value is None else str(value) for name, value in record["settings"].items()
         },
         "Cost": {
             **{f"{name}, seconds": f"{value:.1f}" for name, value in results["seconds"].items()},

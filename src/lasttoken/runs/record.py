@@ -104,8 +104,10 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
 def _short(name: str) -> str:
     path = Path(name)
     is_file = path.suffix in {".csv", ".tsv", ".jsonl", ".json", ".ndjson", ".parquet", ".gguf"}
-    base = path.stem if is_file else (path.resolve().name if path.is_dir() else path.name)
-    return base or "run"
+    if is_file:
+        return path.stem
+    # "." has no name of its own; a link keeps the name by which it was called.
+    return (os.path.basename(os.path.abspath(path)) if path.is_dir() else path.name) or "run"
 
 
 def _occupied(folder: Path, what: str) -> RunError:

@@ -17,9 +17,9 @@ from lasttoken.data.writers import write_table
 from lasttoken.estimator import TextClassifier
 from lasttoken.evaluation.baseline import BaselineResult, majority_baseline, tfidf_baseline
 from lasttoken.evaluation.evaluate import Evaluation, metrics_dict, write_metrics
+from lasttoken.evaluation.metrics import ClassificationMetrics, classification_metrics
 from lasttoken.evaluation.report.page import ReportContent, write_report
 from lasttoken.evaluation.report.plots import write_plots
-from lasttoken.evaluation.metrics import ClassificationMetrics, classification_metrics
 from lasttoken.events import EpochEnd, EventCallback, Note, Progress, ignore
 
 

@@ -9,15 +9,16 @@ from lasttoken.events import Event, EventCallback, Progress, TimeLeft
 MEASURED_STEPS = 20
 _WARMUP_STEPS = 3  # the first steps fill caches and allocate memory
 
-# A forward pass costs one third of forward + backward (one matrix product against three).
-FORWARD_SHARE = 1 / 3
+# Cost of a token in a gradient-free pass, in training tokens: one matrix product instead of three,
+# and no optimizer step. Measured: 0.275 (docs/log.md, 2026-11-23).
+FORWARD_SHARE = 0.28
 
 
 class TimeEstimator:
     """Pass events on; after `MEASURED_STEPS` steps, add one `TimeLeft`.
 
     Time goes with tokens, so what is left is counted in tokens: of training, and of the gradient-
-    free passes over validation and test texts at a third of the price.
+    free passes over validation and test texts at `FORWARD_SHARE` of the price.
 
     Args:
         train_tokens: of one epoch.
