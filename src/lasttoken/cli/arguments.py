@@ -44,11 +44,13 @@ def parse(config_class: type[ConfigT], words: Sequence[str], *, program: str) ->
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            return tyro.cli(_with_names(config_class), prog=program, args=flags, config=_STYLE)
+            named = tyro.cli(_with_names(config_class), prog=program, args=flags, config=_STYLE)
     except SystemExit as end:
         if not end.code:
             return None
         raise _config_fault(end) or _as_config_error(errors.getvalue(), program) from None
+    names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
+    return config_class(**{name: getattr(named, name) for name in names})
 
 
 def _with_names(config_class: type[ConfigT]) -> type[ConfigT]:

@@ -186,19 +186,20 @@ def _cached_folder(hub_id: str) -> Path | None:
 
 def _ask_hub(hub_id: str) -> None:
     """Ask the Hub for one file's headers, once: its own client retries for 23 to 46 s."""
-    from huggingface_hub import constants, get_session, hf_hub_url
+    from huggingface_hub import constants, get_session, get_token, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
     from huggingface_hub.utils import (  # type: ignore[attr-defined]  # exported at run time
-        build_hf_headers,
         hf_raise_for_status,
     )
 
     def question() -> None:
         if constants.HF_HUB_OFFLINE:
             raise ConnectionError("HF_HUB_OFFLINE is set")
+        token = get_token()
         answer = get_session().head(
             hf_hub_url(hub_id, "config.json"),
-            headers=build_hf_headers(),
+            # Not the client's own headers: to make them it may fetch a file from the Hub first.
+            headers={"authorization": f"Bearer {token}"} if token else {},
             timeout=HUB_TIMEOUT_SECONDS,
             follow_redirects=True,  # "gpt2" has moved to "openai-community/gpt2"
         )
