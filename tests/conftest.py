@@ -1,4 +1,4 @@
-"""What every test stands on: no network, no cache of the user, and tiny models and data to share."""
+"""What every test stands on: no network, no cache of the user, tiny models and data to share."""
 
 from __future__ import annotations
 

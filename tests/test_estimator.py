@@ -9,12 +9,12 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from families import save_decoder
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
+from families import save_decoder
 from lasttoken import ConfigError, DatasetError, TextClassifier
 
 TEXTS = [f"{word} {number}" for number in range(15) for word in ("good film", "bad movie")]
@@ -28,9 +28,7 @@ def decoder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def untrained(decoder: str) -> TextClassifier:
-    return TextClassifier(
-        decoder, num_epochs=2, batch_size=8, learning_rate=3e-3, precision="fp32"
-    )
+    return TextClassifier(decoder, num_epochs=2, batch_size=8, learning_rate=3e-3, precision="fp32")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +50,13 @@ def test_predict_is_the_argmax_of_predict_proba_in_the_order_of_classes(
 
 @pytest.mark.parametrize(
     "container",
-    [list, tuple, np.array, pd.Series, lambda values: datasets.Dataset.from_dict({"c": values})["c"]],
+    [
+        list,
+        tuple,
+        np.array,
+        pd.Series,
+        lambda values: datasets.Dataset.from_dict({"c": values})["c"],
+    ],
     ids=["list", "tuple", "array", "series", "datasets"],
 )
 def test_every_container_gives_the_same_answers(
@@ -72,7 +76,11 @@ def test_a_sequence_of_labelled_examples_fits_too(
 
 @pytest.mark.parametrize(
     ("labels", "kind"),
-    [([1, 0] * 15, np.integer), ([True, False] * 15, np.bool_), (np.array([7, 10] * 15), np.integer)],
+    [
+        ([1, 0] * 15, np.integer),
+        ([True, False] * 15, np.bool_),
+        (np.array([7, 10] * 15), np.integer),
+    ],
     ids=["int", "bool", "array"],
 )
 def test_labels_come_back_in_the_type_they_were_given(

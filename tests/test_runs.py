@@ -15,8 +15,10 @@ import pytest
 
 from conftest import FAST, REVIEWS, Command, check_refused, hash_folder, write_reviews
 
-HISTORY_KEYS = ["epoch", "step", "train_loss", "train_accuracy", "validation_loss",
-                "validation_accuracy", "validation_macro_f1", "learning_rate", "seconds"]  # fmt: skip
+HISTORY_KEYS = [
+    *("epoch", "step", "train_loss", "train_accuracy"),
+    *("validation_loss", "validation_accuracy", "validation_macro_f1", "learning_rate", "seconds"),
+]
 SCORES = {"accuracy", "macro_f1", "weighted_f1", "log_loss", "num_examples", "per_label",
           "confusion_matrix"}  # fmt: skip
 

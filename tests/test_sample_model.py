@@ -33,7 +33,8 @@ def real_cache() -> None:
 def run(tmp_path_factory: pytest.TempPathFactory, real_cache: None) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
     words = ["train", "movie-reviews", "--model", "smollm2", "--limit", str(NUM_TRAIN),
-             "--num-epochs", "1", "--learning-rate", "1e-4", "--output-dir", str(folder)]  # fmt: skip
+             "--num-epochs", "1",
+             "--learning-rate", "1e-4", "--output-dir", str(folder)]  # fmt: skip
     assert main(words) == 0
     return folder
 

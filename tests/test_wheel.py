@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from families import save_decoder
 
 ROOT = Path(__file__).parents[1]

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from families import END_OF_TEXT
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, pipeline
 
+from families import END_OF_TEXT
 from lasttoken.inference.prediction import predict_logits
 from lasttoken.model.attention import PACKED_ATTENTION
 from lasttoken.model.batch import Gpt2ClassificationCollator, pack_examples
@@ -136,7 +136,7 @@ def accumulated_batches_equal_a_large_one(loaded: LoadedModel) -> None:
 
 
 def saved_folder_is_the_same_classifier(loaded: LoadedModel, folder: Path) -> None:
-    """Equivalence 8: our own loader, and plain transformers with its text-classification pipeline."""
+    """Equivalence 8: our own loader, and plain transformers with its pipeline."""
     texts = [text for text in TEXTS if text]
     save_model_folder(folder, loaded.classifier, loaded.tokenizer, ModelRecord(max_length=400))
     logits = classify(loaded, texts)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from families import END_OF_TEXT, byte_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from families import END_OF_TEXT, byte_tokenizer
 from lasttoken import BatchError, DatasetError, Gpt2ClassificationCollator
 from lasttoken.inference.prediction import budget_batches
 from lasttoken.model.attention import Packing, _ToSlots, _ToTokens
@@ -147,9 +147,7 @@ def test_no_texts_are_no_tokens() -> None:
     assert len(tokenize(byte_tokenizer(), [], max_length=4)) == 0
 
 
-@given(
-    st.lists(st.integers(1, 50), max_size=40), st.integers(min_value=1, max_value=120)
-)
+@given(st.lists(st.integers(1, 50), max_size=40), st.integers(min_value=1, max_value=120))
 def test_budget_batches_hold_every_text_once_within_the_budget(
     lengths: list[int], budget: int
 ) -> None:

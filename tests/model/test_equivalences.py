@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import equivalences
 import pytest
 import torch
 from equivalences import LABELS, TEXTS, classify
-from families import FAMILIES, save_decoder
 
+from families import FAMILIES, save_decoder
 from lasttoken.data.labels import LabelSpec
 from lasttoken.model import classifier as classifier_module
 from lasttoken.model.attention import Packing
@@ -79,7 +80,7 @@ def test_a_saved_folder_is_the_same_classifier_everywhere(
 
 
 @pytest.fixture(params=["positions", "pooling", "leak"])
-def broken(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def broken(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Break one thing in a way that depends on a text's place in its batch."""
     breaks: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         "positions": _shift_positions,
@@ -87,7 +88,7 @@ def broken(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         "leak": _let_neighbors_see_each_other,
     }
     breaks[request.param](monkeypatch)
-    yield request.param
+    return request.param
 
 
 @pytest.fixture(scope="module", params=["gpt2", "llama"])
@@ -119,7 +120,7 @@ def _shift_positions(monkeypatch: pytest.MonkeyPatch) -> None:
         input_ids, position_ids, cu_seqlens = as_packed(*args)
         position_ids = position_ids.clone()
         ends = cu_seqlens.tolist()
-        for start, end in zip(ends[1:], ends[2:]):
+        for start, end in pairwise(ends[1:]):
             position_ids[0, (start + end) // 2 : end] += 1
         return input_ids, position_ids, cu_seqlens
 

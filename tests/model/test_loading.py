@@ -11,17 +11,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import CONFIGS, END_OF_TEXT, byte_tokenizer, save_decoder
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     BertConfig,
     BloomConfig,
     GPTNeoConfig,
+    GptOssConfig,
     MambaConfig,
 )
 from transformers.activations import NewGELUActivation
 
+from families import CONFIGS, END_OF_TEXT, byte_tokenizer, save_decoder
 from lasttoken import BackboneError, load_model
 from lasttoken.data.labels import LabelSpec
 from lasttoken.model.backbone import load_tokenizer
@@ -61,7 +62,10 @@ def test_the_model_knows_labels_and_pad_token_and_its_table_is_not_resized(decod
 
 
 def test_loading_and_saving_say_nothing(
-    decoder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    decoder: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
         warnings.simplefilter("error")
@@ -160,35 +164,53 @@ def test_saved_tokenizers_pad_right_cut_at_the_limit_and_split_special_tokens(
 
 
 @pytest.mark.parametrize(
-    "config",
+    ("config", "reason"),
     [
-        BloomConfig(vocab_size=260, hidden_size=32, n_layer=2, n_head=4, eos_token_id=256),
-        GPTNeoConfig(
-            vocab_size=260, hidden_size=32, num_layers=2, num_heads=4, eos_token_id=256,
-            attention_types=[[["global", "local"], 1]], max_position_embeddings=64, window_size=4,
+        (
+            BloomConfig(vocab_size=260, hidden_size=32, n_layer=2, n_head=4, eos_token_id=256),
+            "attention was called 0 times in 2 blocks",
         ),
-        MambaConfig(vocab_size=260, hidden_size=32, num_hidden_layers=2, eos_token_id=256),
+        (
+            GPTNeoConfig(
+                vocab_size=260, hidden_size=32, num_layers=2, num_heads=4, eos_token_id=256,
+                attention_types=[[["global", "local"], 1]], max_position_embeddings=64,
+                window_size=4,
+            ),
+            "attention was called 0 times in 2 blocks",
+        ),
+        (
+            GptOssConfig(
+                vocab_size=260, hidden_size=32, intermediate_size=32, num_hidden_layers=2,
+                num_attention_heads=4, num_key_value_heads=2, head_dim=8, num_local_experts=2,
+                num_experts_per_tok=1, sliding_window=8, eos_token_id=256, pad_token_id=256,
+                layer_types=["sliding_attention", "full_attention"],
+            ),
+            "UnknownAttentionKeywordError: s_aux",
+        ),
     ],
-    ids=["alibi", "own-attention", "recurrent"],
+    ids=["alibi", "own-attention", "attention-sinks"],
 )  # fmt: skip
-def test_a_family_that_cannot_be_packed_is_read_padded_and_says_why_or_is_refused(
-    tmp_path: Path, config: object
+def test_a_family_that_cannot_be_packed_is_read_padded_and_says_why(
+    tmp_path: Path, config: object, reason: str
 ) -> None:
     folder = save_with_tokenizer(tmp_path / "model", config)
-    try:
-        loaded = load_for_training(folder, LABELS, seed=1)
-    except BackboneError as error:
-        assert "transformers cannot load it as a classifier" in error.found
-        return
+    loaded = load_for_training(folder, LABELS, seed=1)
     assert loaded.classifier.proof.path == "padded"
-    assert loaded.classifier.proof.reason
-    texts = ["a", "some words", "a much longer text about nothing " * 1, END_OF_TEXT]
+    assert loaded.classifier.proof.reason == reason
+    texts = ["a", "some words", "a much longer text about nothing", END_OF_TEXT]
     tokens = tokenize(loaded.tokenizer, texts, max_length=64)
     rows = [tokens[index] for index in range(len(texts))]
     with torch.no_grad():
         together = loaded.classifier(**pack_examples(rows).to_inputs()).logits
         alone = [loaded.classifier(**pack_examples([row]).to_inputs()).logits for row in rows]
     assert (together - torch.cat(alone)).abs().max() <= 1e-5 * max(1, together.abs().max())
+
+
+def test_a_family_without_a_classifier_in_transformers_is_refused(tmp_path: Path) -> None:
+    config = MambaConfig(vocab_size=260, hidden_size=32, num_hidden_layers=2, eos_token_id=256)
+    folder = save_with_tokenizer(tmp_path / "model", config)
+    with pytest.raises(BackboneError, match="transformers cannot load it as a classifier"):
+        load_for_training(folder, LABELS, seed=1)
 
 
 def test_an_encoder_is_refused(tmp_path: Path) -> None:

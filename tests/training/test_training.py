@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from families import save_decoder
 from torch.optim.lr_scheduler import ConstantLR
 
+from families import save_decoder
 from lasttoken import TextClassifier, train, validation
 from lasttoken.events import EpochEnd, Event, Progress, TimeLeft
 from lasttoken.model.batch import Gpt2ClassificationCollator
@@ -157,9 +157,9 @@ def test_the_kept_weights_are_those_of_the_best_epoch(decoder: str) -> None:
     from lasttoken.evaluation.metrics import macro_f1
     from lasttoken.events import ignore
 
-    split = set_aside(
-        examples_from_python(TEXTS, LABELS), {"validation": 0.1}, parts.seed, ignore
-    )["validation"]
+    split = set_aside(examples_from_python(TEXTS, LABELS), {"validation": 0.1}, parts.seed, ignore)[
+        "validation"
+    ]
     labels = classifier.loaded_.classifier.labels
     predicted = labels.encode(classifier.predict([example.text for example in split])).numpy()
     true = labels.encode([str(example.label) for example in split]).numpy()

@@ -60,6 +60,7 @@ def new_record(
 
 
 def run_results(fitted: FitResult, watch: Stopwatch) -> dict[str, Any]:
+    """Return what `run.json` says about the outcome: epoch, steps, seconds, memory."""
     estimate = fitted.estimated_seconds
     actual = None
     if estimate is not None and fitted.seconds_at_estimate is not None:
