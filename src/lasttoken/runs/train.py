@@ -192,10 +192,11 @@ def _tell_plan(
     ):
         on_event(Note(describe_lengths(name, texts), is_warning=bool(texts.truncated.any())))
     settings = prepared.settings
+    epochs = "epoch" if settings.num_epochs == 1 else "epochs"
     steps = num_steps_per_epoch(len(prepared.training), settings) * settings.num_epochs
     on_event(
         Note(
-            f"{steps:,} steps in {settings.num_epochs} epochs, batches of {settings.batch_size}, "
+            f"{steps:,} steps in {settings.num_epochs} {epochs}, batches of {settings.batch_size}, "
             f"read {prepared.loaded.classifier.proof.path}, {settings.precision} on "
             f"{settings.device}, learning rate {settings.learning_rate:g}, seed {settings.seed}"
         )
