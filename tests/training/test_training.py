@@ -11,7 +11,7 @@ import torch
 from torch.optim.lr_scheduler import ConstantLR
 
 from families import save_decoder
-from lasttoken import TextClassifier, train, validation
+from lasttoken import ConfigError, TextClassifier, train, validation
 from lasttoken.events import EpochEnd, Event, Progress, TimeLeft
 from lasttoken.model.batch import Gpt2ClassificationCollator
 from lasttoken.training.optim import make_optimizer, make_schedule
@@ -171,6 +171,11 @@ def test_training_stops_after_patience_epochs_without_a_better_one() -> None:
     assert state.should_stop(2)
     assert not state.should_stop(3)
     assert not state.should_stop(None)
+
+
+def test_a_loss_that_is_no_number_any_more_stops_the_run(decoder: str) -> None:
+    with pytest.raises(ConfigError, match="the loss is (nan|inf), training has diverged"):
+        fitted(decoder, learning_rate=1e30)
 
 
 def test_early_stopping_ends_a_run(decoder: str) -> None:

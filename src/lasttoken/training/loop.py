@@ -9,6 +9,7 @@ Dropout is a function of (seed, epoch, batch); no generator runs along.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from lasttoken.errors import ConfigError
 from lasttoken.events import EventCallback, Progress, ignore
 from lasttoken.model.batch import to_device
 from lasttoken.model.device import Precision, autocast
@@ -116,6 +118,9 @@ def train(
 
     Returns:
         True and predicted label ids, and the mean loss, as seen during the pass.
+
+    Raises:
+        ConfigError: the loss is no longer a finite number.
     """
     device = torch.device(device)
     accelerator = accelerator or Accelerator(cpu=device.type == "cpu")
@@ -139,9 +144,13 @@ def train(
         scheduler.step()
         optimizer.zero_grad()
         if step % _STEPS_PER_LOSS == 0:
-            detail = f"loss {tally.recent_loss():.3f}"  # waits for the device
+            recent_loss = tally.recent_loss()  # waits for the device
+            _check_finite(recent_loss, f"epoch {epoch + 1}, step {step + 1}")
+            detail = f"loss {recent_loss:.3f}"
         on_event(Progress("train", step + 1, num_steps, "steps", detail))
-    return tally.result()
+    result = tally.result()
+    _check_finite(result.loss, f"epoch {epoch + 1}")
+    return result
 
 
 @torch.inference_mode()
@@ -164,6 +173,9 @@ def validation(
 
     Returns:
         True and predicted label ids in the order of the batches, and the mean loss.
+
+    Raises:
+        ConfigError: the loss is no finite number.
     """
     device = torch.device(device)
     num_batches = _num_steps(dataloader, 1)
@@ -174,7 +186,18 @@ def validation(
             output = model(**to_device(batch, device))
             tally.add(batch["labels"], output.logits, output.loss * len(batch["labels"]))
             on_event(Progress("validate", done, num_batches, "batches"))
-    return tally.result()
+    result = tally.result()
+    _check_finite(result.loss, "validation")
+    return result
+
+
+def _check_finite(loss: float, where: str) -> None:
+    if not math.isfinite(loss):
+        raise ConfigError(
+            f"{where}: the loss is {loss}, training has diverged",
+            expected="a finite loss",
+            remedy="a smaller --learning-rate (5e-5 is the default), or --precision fp32",
+        )
 
 
 def _num_steps(dataloader: Iterable[Any], gradient_accumulation_steps: int) -> int | None:
