@@ -68,8 +68,8 @@ def run_evaluation(config: EvaluateConfig, *, on_event: EventCallback) -> Evalua
     on_event(Note(length_line, is_warning=bool(texts.truncated.any())))
     baselines = _baselines(config, classifier, examples, on_event)
     watch.lap("prepare")
-    folder.mkdir(parents=True, exist_ok=True)
     logits = classifier.predict_logits(texts, phase="evaluate", on_event=on_event)
+    folder.mkdir(parents=True, exist_ok=True)  # late: an interrupted evaluation leaves nothing
     scores = score(classifier, examples, logits, folder / "predictions" / "test.parquet")
     watch.lap("evaluate")
     metrics = write_results(
