@@ -31,7 +31,7 @@ LABEL_IDS = {"neg": 0, "pos": 1}
 
 
 def load_reviews(folder: Path) -> Subset[dict[str, str]]:
-    """Return the labelled reviews below a folder; train/unsup of aclImdb has no labels."""
+    """Return the labeled reviews below a folder; train/unsup of aclImdb has no labels."""
     reviews = MovieReviewsDataset(folder)
     return Subset(reviews, [i for i, label in enumerate(reviews.labels) if label in LABEL_IDS])
 

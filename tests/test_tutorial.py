@@ -1,4 +1,4 @@
-"""The tutorial's program learns, draws and skips unlabelled reviews; stock models fit in."""
+"""The tutorial's program learns, draws and skips unlabeled reviews; stock models fit in."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def acl_imdb(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for number in range(count):
                 text = " ".join(["a", *random.choice(words, random.integers(1, 6)), "film"])
                 (folder / f"{number}_7.txt").write_text(text, encoding="utf-8")
-    unlabelled = root / "train" / "unsup"
-    unlabelled.mkdir()
-    (unlabelled / "0_0.txt").write_text("nobody has judged this", encoding="utf-8")
+    unlabeled = root / "train" / "unsup"
+    unlabeled.mkdir()
+    (unlabeled / "0_0.txt").write_text("nobody has judged this", encoding="utf-8")
     return root
 
 
