@@ -174,7 +174,7 @@ def test_training_stops_after_patience_epochs_without_a_better_one() -> None:
 
 
 def test_a_loss_that_is_no_number_any_more_stops_the_run(decoder: str) -> None:
-    with pytest.raises(ConfigError, match="the loss is (nan|inf), training has diverged"):
+    with pytest.raises(ConfigError, match=r"the loss is (nan|inf), training has diverged"):
         fitted(decoder, learning_rate=1e30)
 
 
