@@ -66,7 +66,7 @@ def test_every_container_gives_the_same_answers(
     assert np.array_equal(fitted.predict_proba(container(TEXTS)), classifier.predict_proba(TEXTS))
 
 
-def test_a_sequence_of_labelled_examples_fits_too(
+def test_a_sequence_of_labeled_examples_fits_too(
     classifier: TextClassifier, untrained: TextClassifier
 ) -> None:
     rows = [{"text": text, "label": label} for text, label in zip(TEXTS, LABELS)]

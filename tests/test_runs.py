@@ -74,7 +74,7 @@ def test_every_format_of_the_same_examples_trains_the_same_model(
     assert mine.read_bytes() == other.read_bytes()
 
 
-def test_the_folder_of_the_tutorial_trains_and_its_unlabelled_texts_are_left_out(
+def test_the_folder_of_the_tutorial_trains_and_its_unlabeled_texts_are_left_out(
     train: Command, tmp_path: Path
 ) -> None:
     root = tmp_path / "aclImdb"

@@ -32,7 +32,7 @@ class TrainConfig:
     data: Annotated[
         str,
         Doc(
-            "labelled text: a folder <label>/*.txt, a .csv/.tsv/.jsonl/.parquet file, a folder of "
+            "labeled text: a folder <label>/*.txt, a .csv/.tsv/.jsonl/.parquet file, a folder of "
             "such files named train/validation/test, a Hub data set id, or movie-reviews"
         ),
     ]
@@ -50,7 +50,7 @@ class TrainConfig:
     skip_bad_rows: Annotated[bool, Doc("leave out and count unusable rows")] = False
     max_length: Annotated[int | None, Doc("cut texts at this many tokens [model's limit]")] = None
     num_epochs: Annotated[int, Doc("passes over the training examples")] = 3
-    batch_size: Annotated[int, Doc("examples in one optimizer step and process")] = 32
+    batch_size: Annotated[int, Doc("examples of one batch")] = 32
     gradient_accumulation_steps: Annotated[int, Doc("batches added up before a step")] = 1
     learning_rate: Annotated[float, Doc("peak learning rate of AdamW")] = 5e-5
     weight_decay: Annotated[float, Doc("decoupled weight decay of matrices")] = 0.0
@@ -83,10 +83,10 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """Score a trained run on other labelled data; writes RUN/evaluations/<data>/."""
+    """Score a trained run on other labeled data; writes RUN/evaluations/<data>/."""
 
     run: Annotated[str, Doc("run folder or model folder")]
-    data: Annotated[str, Doc("labelled text, as for train; a test split is used if there is one")]
+    data: Annotated[str, Doc("labeled text, as for train; a test split is used if there is one")]
     text_column: Annotated[str | None, Doc("column that holds the text [as in training]")] = None
     label_column: Annotated[str | None, Doc("column that holds the label [as in training]")] = None
     encoding: Annotated[str, Doc("encoding of text files")] = "utf-8"

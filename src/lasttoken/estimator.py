@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 
 from lasttoken.config import DEFAULT_MODEL
 from lasttoken.data.examples import Example, examples_from_python
-from lasttoken.data.labels import label_type, to_label_type
+from lasttoken.data.labels import LabelSpec, label_type, to_label_type
 from lasttoken.data.splits import set_aside
 from lasttoken.data.unicode import check_unicode, fix_texts
 from lasttoken.events import EpochEnd, EventCallback, ignore
@@ -110,7 +110,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         validation: tuple[Iterable[Any], Iterable[Any]] | None = None,
         on_event: EventCallback = ignore,
     ) -> TextClassifier:
-        """Fine-tune the model on labelled texts.
+        """Fine-tune the model on labeled texts.
 
         Args:
             texts: N strings: a list, array, Series or `datasets` column; or mappings with "text"
@@ -129,6 +129,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         if validation is not None:
             validating = examples_from_python(*validation)
         else:
+            LabelSpec.from_labels(str(example.label) for example in train)  # told before sizes
             parts = set_aside(train, {"validation": self.validation_fraction}, self.seed, on_event)
             train, validating = parts["train"], parts["validation"]
         train, validating = (

@@ -1,4 +1,4 @@
-"""Labelled data from files, folders, samples and the Hub."""
+"""Labeled data from files, folders, samples and the Hub."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from lasttoken.data import hub, movie_reviews
 from lasttoken.data.columns import choose_columns
 from lasttoken.data.dataset import Example, MovieReviewsDataset
-from lasttoken.data.readers import locate_data, read_labelled
+from lasttoken.data.readers import locate_data, read_labeled
 from lasttoken.errors import DatasetError
 from lasttoken.events import Note, Progress
 
@@ -36,7 +36,7 @@ def tree(root: Path, files: dict[str, str]) -> Path:
 def test_a_table_becomes_examples_that_keep_file_row_and_extra_columns(tmp_path: Path) -> None:
     path = tmp_path / "spam mail.csv"
     path.write_text("id,text,label\n7,NA,null\n8,,x\n")
-    data = read_labelled(str(path))
+    data = read_labeled(str(path))
     assert (data.name, data.text_column, data.label_column) == ("spam mail", "text", "label")
     assert data.splits == {
         "train": (
@@ -58,15 +58,15 @@ def test_unusable_rows_are_named_or_skipped(tmp_path: Path, line: str, found: st
     path = tmp_path / "data.jsonl"
     path.write_text(f'{{"text": "a", "label": "x"}}\n{line}\n')
     with pytest.raises(DatasetError, match=found) as caught:
-        read_labelled(str(path))
+        read_labeled(str(path))
     assert "--skip-bad-rows" in caught.value.remedy
     events: list[Any] = []
-    data = read_labelled(str(path), skip_bad_rows=True, on_event=events.append)
+    data = read_labeled(str(path), skip_bad_rows=True, on_event=events.append)
     assert len(data.splits["train"]) == 1
     assert any("1 bad row skipped" in note and found in note for note in notes(events))
 
 
-def test_a_tree_of_texts_is_read_in_order_without_its_unlabelled_folder(tmp_path: Path) -> None:
+def test_a_tree_of_texts_is_read_in_order_without_its_unlabeled_folder(tmp_path: Path) -> None:
     root = tree(
         tmp_path / "aclImdb",
         {
@@ -80,7 +80,7 @@ def test_a_tree_of_texts_is_read_in_order_without_its_unlabelled_folder(tmp_path
         },
     )
     events: list[Any] = []
-    data = read_labelled(str(root), on_event=events.append)
+    data = read_labeled(str(root), on_event=events.append)
     shown = {
         split: [(example.text, example.label) for example in examples]
         for split, examples in data.splits.items()
@@ -97,7 +97,7 @@ def test_a_tree_of_texts_is_read_in_order_without_its_unlabelled_folder(tmp_path
 
 def test_a_folder_a_label_is_one_unsplit_source(tmp_path: Path) -> None:
     tree(tmp_path, {"b/1.txt": "x", "a/1.txt": "y"})
-    splits = read_labelled(str(tmp_path)).splits
+    splits = read_labeled(str(tmp_path)).splits
     assert {split: [e.label for e in examples] for split, examples in splits.items()} == {
         "train": ["a", "b"]
     }
@@ -106,12 +106,12 @@ def test_a_folder_a_label_is_one_unsplit_source(tmp_path: Path) -> None:
 def test_a_folder_of_tables_gives_its_splits(tmp_path: Path) -> None:
     rows = "review,stars\nfine,5\n"
     tree(tmp_path, {"train.csv": rows, "dev.tsv": rows.replace(",", "\t"), "test.csv": rows})
-    data = read_labelled(str(tmp_path))
+    data = read_labeled(str(tmp_path))
     assert list(data.splits) == ["train", "validation", "test"]
     assert data.text_column == "review"
     (tmp_path / "test.csv").write_text("review,star\nfine,5\n")
     with pytest.raises(DatasetError, match="no column 'stars'") as caught:
-        read_labelled(str(tmp_path))
+        read_labeled(str(tmp_path))
     assert "did you mean --label-column star?" in caught.value.remedy
 
 
@@ -127,15 +127,15 @@ def test_folders_of_another_shape_are_told(
     tmp_path: Path, files: dict[str, str], found: str
 ) -> None:
     with pytest.raises(DatasetError, match=found):
-        read_labelled(str(tree(tmp_path, files)))
+        read_labeled(str(tree(tmp_path, files)))
 
 
 def test_a_text_file_in_another_encoding_is_named(tmp_path: Path) -> None:
     path = tree(tmp_path, {"a/1.txt": "x", "b/1.txt": ""}) / "b" / "1.txt"
     path.write_bytes("clich\u00e9".encode("cp1252"))
     with pytest.raises(DatasetError, match=r"b.1\.txt: byte 0xe9 at byte 5 \(line 1\)"):
-        read_labelled(str(tmp_path))
-    assert read_labelled(str(tmp_path), encoding="cp1252").splits["train"][1].text == "clich\u00e9"
+        read_labeled(str(tmp_path))
+    assert read_labeled(str(tmp_path), encoding="cp1252").splits["train"][1].text == "clich\u00e9"
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_a_cached_hub_data_set_needs_no_network(
     locate_data("owner/BigName")
 
 
-def test_a_hub_data_set_gives_label_names_and_leaves_out_what_is_unlabelled(
+def test_a_hub_data_set_gives_label_names_and_leaves_out_what_is_unlabeled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     features = datasets.Features(
@@ -277,7 +277,7 @@ def test_a_hub_data_set_gives_label_names_and_leaves_out_what_is_unlabelled(
     monkeypatch.setattr(hub, "_ask_hub", lambda name: "there")
     monkeypatch.setattr(datasets, "load_dataset", lambda name: loaded)
     events: list[Any] = []
-    data = read_labelled("owner/name", on_event=events.append)
+    data = read_labeled("owner/name", on_event=events.append)
     assert data.name == "owner-name"
     assert data.splits == {
         "train": (
@@ -297,7 +297,7 @@ def test_a_hub_data_set_that_fails_to_load_is_a_user_error(
     monkeypatch.setattr(hub, "_ask_hub", lambda name: "there")
     monkeypatch.setattr(datasets, "load_dataset", fail)
     with pytest.raises(DatasetError, match="cannot be loaded: Config name is missing"):
-        read_labelled("owner/name")
+        read_labeled("owner/name")
 
 
 def test_the_movie_reviews_test_split_is_fixed_and_shares_no_text(

@@ -116,7 +116,7 @@ def accumulated_batches_equal_a_large_one(loaded: LoadedModel) -> None:
         optimizer = torch.optim.SGD(loaded.classifier.parameters(), lr=0.01)
         result = train(
             loaded.classifier,
-            _labelled_batches(loaded, batch_size),
+            _labeled_batches(loaded, batch_size),
             optimizer,
             torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0),
             "cpu",
@@ -190,7 +190,7 @@ def _last_state_logits(loaded: LoadedModel, sequence: list[int]) -> Tensor:
         model.set_attn_implementation(PACKED_ATTENTION)
 
 
-def _labelled_batches(loaded: LoadedModel, batch_size: int) -> list[dict[str, Tensor]]:
+def _labeled_batches(loaded: LoadedModel, batch_size: int) -> list[dict[str, Tensor]]:
     collator = Gpt2ClassificationCollator(
         loaded.tokenizer, loaded.classifier.labels, loaded.token_limit
     )

@@ -128,6 +128,19 @@ def test_training_may_start_from_a_classifier_whose_head_is_kept_with_its_order(
     assert torch.equal(head, first.classifier.hf_model.score.weight)
 
 
+def test_load_model_gives_the_labels_the_ids_asked_for(decoder: Path, tmp_path: Path) -> None:
+    first = load_for_training(decoder, LabelSpec(("neg", "pos")), seed=1)
+    folder = tmp_path / "saved"
+    save_model_folder(folder, first.classifier, first.tokenizer, ModelRecord(max_length=99))
+    model, tokenizer = load_model(str(folder), ["pos", "neg"], device="cpu")
+    batch = pack_examples([tokenize(tokenizer, ["some words"], max_length=99)[0]]).to_inputs()
+    with torch.no_grad():
+        expected = first.classifier(**batch).logits.flip(1)
+        assert torch.equal(model(**batch).logits, expected)
+    assert model.hf_model.config.id2label == {0: "pos", 1: "neg"}
+    assert model.labels.labels == ("pos", "neg")
+
+
 @pytest.mark.parametrize("labels", [("a", "b"), ("a", "b", "c")])
 def test_a_head_for_other_labels_is_made_anew(
     decoder: Path, tmp_path: Path, labels: tuple[str, ...]

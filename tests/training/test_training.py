@@ -93,6 +93,12 @@ def test_the_rate_warms_up_linearly_and_falls_linearly_to_zero() -> None:
     assert schedule.get_last_lr()[0] == 0
 
 
+def test_the_history_tells_the_rate_of_an_epochs_last_step(decoder: str) -> None:
+    first, last = fitted(decoder, learning_rate=1e-3).history_  # 7 steps an epoch, 14 in all
+    assert first.learning_rate == pytest.approx(1e-3 * 8 / 14)
+    assert last.learning_rate == pytest.approx(1e-3 * 1 / 14)
+
+
 def test_only_matrices_decay() -> None:
     groups = make_optimizer(
         torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LayerNorm(2)),

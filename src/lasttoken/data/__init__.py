@@ -1,1 +1,1 @@
-"""Labelled text in: read it, choose its columns, split it, and tell what is wrong with it."""
+"""Labeled text in: read it, choose its columns, split it, and tell what is wrong with it."""

@@ -1,4 +1,4 @@
-"""`MovieReviewsDataset`: a folder of labelled texts as a torch data set."""
+"""`MovieReviewsDataset`: a folder of labeled texts as a torch data set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from lasttoken.data.examples import Example
 from lasttoken.data.files import find_path
-from lasttoken.data.folders import label_folders, read_text_files
+from lasttoken.data.folders import UNLABELED, label_folders, read_text_files
 from lasttoken.data.unicode import fix_texts
 from lasttoken.errors import DatasetError
 
@@ -17,6 +17,8 @@ __all__ = ["Example", "MovieReviewsDataset"]
 
 class MovieReviewsDataset(Dataset[dict[str, str]]):
     """All `<label>/*.txt` below a folder, sorted by label, then by file name.
+
+    A folder `unsup`, as in aclImdb, holds texts without a label and is left out.
 
     Args:
         path: the folder that holds one folder a label; any labels will do.
@@ -32,7 +34,7 @@ class MovieReviewsDataset(Dataset[dict[str, str]]):
     def __init__(self, path: str | Path, fix_text: bool = False) -> None:
         """Read all texts."""
         root = find_path(str(path))
-        files = label_folders(root) if root.is_dir() else []
+        files = [file for file in label_folders(root) if file.label != UNLABELED]
         if not files:
             found = "no .txt files in subfolders" if root.is_dir() else "a file"
             raise DatasetError(

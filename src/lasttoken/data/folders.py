@@ -21,8 +21,8 @@ SPLIT_OF = {
     "test": "test",
 }
 
-# In aclImdb, train/unsup holds texts that nobody labelled.
-_UNLABELLED = "unsup"
+# In aclImdb, train/unsup holds texts that nobody labeled.
+UNLABELED = "unsup"
 _PROGRESS_FILES = 256
 
 
@@ -68,15 +68,15 @@ def read_tree(
     done = 0
     splits = {}
     for split, members in files.items():
-        labelled = [file for file in members if file.label != _UNLABELLED]
-        if len(labelled) < len(members):
-            count = len(members) - len(labelled)
+        labeled = [file for file in members if file.label != UNLABELED]
+        if len(labeled) < len(members):
+            count = len(members) - len(labeled)
             on_event(
-                Note(f"{root}: {count:,} texts in {split}/{_UNLABELLED} have no label: left out")
+                Note(f"{root}: {count:,} texts in {split}/{UNLABELED} have no label: left out")
             )
             done += count
         examples = []
-        for example in read_text_files(labelled, encoding):
+        for example in read_text_files(labeled, encoding):
             examples.append(example)
             done += 1
             if done % _PROGRESS_FILES == 0 or done == total:

@@ -1,4 +1,4 @@
-"""Labelled text from the Hugging Face Hub: asked for once and briefly, read through `datasets`."""
+"""Labeled text from the Hugging Face Hub: asked for once and briefly, read through `datasets`."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def check_hub(name: str) -> None:
 def hub_readers(
     name: str, *, skip_bad_rows: bool = False, on_event: EventCallback = ignore
 ) -> dict[str, RowReader]:
-    """Open a Hub data set; returns a reader for each of its labelled splits.
+    """Open a Hub data set; returns a reader for each of its labeled splits.
 
     Raises:
         DatasetError: the data set cannot be fetched or read, or has no usable split.
@@ -75,7 +75,7 @@ def hub_readers(
     for split, table in tables.items():
         if split not in SPLIT_OF:
             on_event(Note(f"{name}: split {split!r} ({len(table):,} rows) is left out"))
-        elif _is_unlabelled(table):
+        elif _is_unlabeled(table):
             on_event(Note(f"{name}: split {split!r} has no labels (all -1): left out"))
         else:
             readers[SPLIT_OF[split]] = RowReader(
@@ -87,7 +87,7 @@ def hub_readers(
             )
     if not readers:
         raise DatasetError(
-            f"{name}: no labelled split among {', '.join(map(repr, tables))}",
+            f"{name}: no labeled split among {', '.join(map(repr, tables))}",
             expected="a split named train, validation or test, with labels",
             remedy="save the rows you want to a .csv or .parquet file, and name that file",
         )
@@ -188,7 +188,7 @@ def _class_names(table: Any) -> dict[str, list[str]]:  # noqa: ANN401 - a `datas
     return {name: list(feature.names) for name, feature in features if hasattr(feature, "int2str")}
 
 
-def _is_unlabelled(table: Any) -> bool:  # noqa: ANN401 - a `datasets.Dataset`
+def _is_unlabeled(table: Any) -> bool:  # noqa: ANN401 - a `datasets.Dataset`
     # Test sets of competitions carry the class -1 in every row.
     names = _class_names(table)
     return bool(names) and all(all(value == -1 for value in table[column]) for column in names)

@@ -17,7 +17,7 @@ _NUM_TEST_LABEL = 1000
 
 
 def read_movie_reviews(on_event: EventCallback = ignore) -> dict[str, tuple[Example, ...]]:
-    """Return the 10,568 labelled sentences as the splits "train" and "test" (2,000).
+    """Return the 10,568 labeled sentences as the splits "train" and "test" (2,000).
 
     Raises:
         DatasetError: the sample cannot be fetched.

@@ -1,4 +1,4 @@
-"""Labelled data from any source: a sample, a file, a folder, or a Hub data set."""
+"""Labeled data from any source: a sample, a file, a folder, or a Hub data set."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from lasttoken.errors import DatasetError
 from lasttoken.events import EventCallback, Note, Progress, ignore
 
 __all__ = [
-    "LabelledData",
+    "LabeledData",
     "RowReader",
     "choose_columns",
     "examples_from_python",
     "iter_rows",
     "locate_data",
-    "read_labelled",
+    "read_labeled",
 ]
 
 _PROGRESS_ROWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledData:
-    """All labelled examples of one source.
+class LabeledData:
+    """All labeled examples of one source.
 
     Attributes:
         name: short, fit for a folder's name.
@@ -53,7 +53,7 @@ class LabelledData:
         return tuple(example for split in self.splits.values() for example in split)
 
 
-def read_labelled(
+def read_labeled(
     data: str,
     *,
     text_column: str | None = None,
@@ -61,8 +61,8 @@ def read_labelled(
     encoding: str = "utf-8",
     skip_bad_rows: bool = False,
     on_event: EventCallback = ignore,
-) -> LabelledData:
-    """Read labelled text from wherever `data` says, in one fixed order.
+) -> LabeledData:
+    """Read labeled text from wherever `data` says, in one fixed order.
 
     Args:
         data: movie-reviews, a table, a folder of tables, a tree of .txt files, or a Hub id.
@@ -79,7 +79,7 @@ def read_labelled(
     if data == SAMPLE_NAME:
         if Path(data).exists():
             on_event(Note(f"{data} is the sample; the local path is ./{data}", is_warning=True))
-        return LabelledData(SAMPLE_NAME, read_movie_reviews(on_event))
+        return LabeledData(SAMPLE_NAME, read_movie_reviews(on_event))
     path = Path(data).expanduser()
     if not path.exists() and not _is_path_like(data):
         readers = hub_readers(data, skip_bad_rows=skip_bad_rows, on_event=on_event)
@@ -89,7 +89,7 @@ def read_labelled(
         files = _split_tables(path)
         if not files:
             splits = read_tree(path, encoding=encoding, on_event=on_event)
-            return LabelledData(Path(os.path.abspath(path)).name, splits)
+            return LabeledData(Path(os.path.abspath(path)).name, splits)
         name = Path(os.path.abspath(path)).name
     else:
         files = {"train": path}
@@ -125,7 +125,7 @@ def _is_path_like(data: str) -> bool:
         Path(data).suffix.lower() in FORMAT_OF
         or data.startswith((".", "/", "~"))
         or "\\" in data
-        or data == STDIN  # labelled data is read more than once, so it never comes by a pipe
+        or data == STDIN  # labeled data is read more than once, so it never comes by a pipe
         or len(rest) > 1
         or (bool(rest) and Path(first).is_dir())
         or not HUB_ID.fullmatch(data)
@@ -172,7 +172,7 @@ def _read_tables(
     text_column: str | None,
     label_column: str | None,
     on_event: EventCallback,
-) -> LabelledData:
+) -> LabeledData:
     first = next(iter(readers.values()))
     chosen = choose_columns(
         first.columns,
@@ -185,7 +185,7 @@ def _read_tables(
     splits = {
         split: _read_table(reader, chosen, split, on_event) for split, reader in readers.items()
     }
-    return LabelledData(name, splits, chosen.text, chosen.label)
+    return LabeledData(name, splits, chosen.text, chosen.label)
 
 
 def _read_table(

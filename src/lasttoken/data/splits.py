@@ -148,7 +148,7 @@ def _read_given(
 def set_aside(
     train: tuple[Example, ...], fractions: Mapping[str, float], seed: int, on_event: EventCallback
 ) -> dict[str, tuple[Example, ...]]:
-    """Set shares of labelled examples aside; returns the parts asked for, and "train".
+    """Set shares of labeled examples aside; returns the parts asked for, and "train".
 
     Stratified by label and seeded, in the order of `fractions`; copies of a text stay together.
 

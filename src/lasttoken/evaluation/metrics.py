@@ -1,4 +1,4 @@
-"""Metrics: what the predictions on labelled examples are worth, as plain numbers.
+"""Metrics: what the predictions on labeled examples are worth, as plain numbers.
 
 Pure functions of arrays. Scores are shares from 0 to 1, log loss is in nats. A label that the
 examples lack still counts in the averages: all C labels of the task are scored, always.
@@ -37,7 +37,7 @@ class LabelMetrics:
 
 @dataclass(frozen=True, slots=True)
 class ClassificationMetrics:
-    """The scores of one classifier on one set of labelled examples.
+    """The scores of one classifier on one set of labeled examples.
 
     Attributes:
         accuracy: share of the examples whose most probable label is the true one.

@@ -224,7 +224,7 @@ class Gpt2ClassificationCollator:
             raise BatchError(
                 f"{len(labels)} of {len(examples)} examples of a batch have a label",
                 expected="a label in every example of a batch, or in none",
-                remedy="split labelled and unlabelled examples",
+                remedy="split labeled and unlabeled examples",
             )
         targets = encode_labels(labels, self._label2id) if labels else None
         return self._arrange(self._token_ids(examples), targets)

@@ -98,6 +98,16 @@ class Classifier(nn.Module):
         packed = _as_packed(input_ids, position_ids, cu_seqlens, attention_mask)
         return torch.stack(self._read(*packed, every_block=True), dim=1)
 
+    def order_labels(self, labels: LabelSpec) -> None:
+        """Move the head's rows so that the same labels have the ids of another order."""
+        rows = [self.labels.label2id[label] for label in labels.labels]
+        config: Any = self.hf_model.config
+        head: Any = self.hf_model.score
+        with torch.no_grad():
+            head.weight.copy_(head.weight[rows].clone())
+        config.id2label, config.label2id = labels.id2label, labels.label2id
+        self.labels = labels
+
     def _head(self, pooled: Tensor) -> Tensor:
         """Return logits (B, C) in fp32: the head costs nothing and rounds everything.
 

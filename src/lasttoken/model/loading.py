@@ -47,4 +47,5 @@ def load_model(
     spec = labels if isinstance(labels, LabelSpec) else LabelSpec(tuple(labels))
     where = resolve_device(str(device))
     loaded = load_for_training(fetch_model(locate_model(name), on_event), spec, seed=seed)
+    loaded.classifier.order_labels(spec)
     return loaded.classifier.to(where), loaded.tokenizer

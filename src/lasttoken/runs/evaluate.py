@@ -1,4 +1,4 @@
-"""`lasttoken evaluate`: score a trained model on other labelled data."""
+"""`lasttoken evaluate`: score a trained model on other labeled data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from lasttoken.config import EvaluateConfig, TrainConfig
 from lasttoken.data.examples import Example
-from lasttoken.data.readers import LabelledData, locate_data, read_labelled
+from lasttoken.data.readers import LabeledData, locate_data, read_labeled
 from lasttoken.data.splits import fingerprint
 from lasttoken.errors import LastTokenError, RunError
 from lasttoken.estimator import TextClassifier
@@ -34,7 +34,7 @@ class EvaluateOutcome:
 
 
 def run_evaluation(config: EvaluateConfig, *, on_event: EventCallback) -> EvaluateOutcome:
-    """Score a model on labelled data; write metrics, predictions, plots and a report.
+    """Score a model on labeled data; write metrics, predictions, plots and a report.
 
     The test split is scored if the data has one, else all of it.
 
@@ -92,9 +92,9 @@ def run_evaluation(config: EvaluateConfig, *, on_event: EventCallback) -> Evalua
     return EvaluateOutcome(folder, metrics)
 
 
-def _read(config: EvaluateConfig, record: ModelRecord, on_event: EventCallback) -> LabelledData:
-    def read(columns: Columns) -> LabelledData:
-        return read_labelled(
+def _read(config: EvaluateConfig, record: ModelRecord, on_event: EventCallback) -> LabeledData:
+    def read(columns: Columns) -> LabeledData:
+        return read_labeled(
             config.data,
             text_column=columns.text,
             label_column=columns.label,

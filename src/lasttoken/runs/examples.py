@@ -1,4 +1,4 @@
-"""A run's labelled examples: read, split, checked for broken Unicode; the same again on demand."""
+"""A run's labeled examples: read, split, checked for broken Unicode; the same again on demand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from lasttoken.config import TrainConfig
 from lasttoken.data.examples import Example
-from lasttoken.data.readers import LabelledData, read_labelled
+from lasttoken.data.readers import LabeledData, read_labeled
 from lasttoken.data.splits import Splits, split_examples
 from lasttoken.data.unicode import check_unicode
 from lasttoken.errors import DatasetError
@@ -45,8 +45,8 @@ def read_examples(config: TrainConfig, on_event: EventCallback = ignore) -> RunE
     """
     given = Columns(config.text_column, config.label_column)
 
-    def read(source: str, columns: Columns) -> LabelledData:
-        return read_labelled(
+    def read(source: str, columns: Columns) -> LabeledData:
+        return read_labeled(
             source,
             text_column=columns.text,
             label_column=columns.label,
@@ -81,11 +81,11 @@ def read_examples(config: TrainConfig, on_event: EventCallback = ignore) -> RunE
 
 
 def read_alike(
-    read: Callable[[Columns], LabelledData],
+    read: Callable[[Columns], LabeledData],
     given: Columns,
     known: Columns,
     on_event: EventCallback,
-) -> LabelledData:
+) -> LabeledData:
     """Read further data with the columns given, else those known from training, else by guess.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a finished pass over labelled examples leaves behind: metrics, predictions, plots, page."""
+"""What a finished pass over labeled examples leaves behind: metrics, predictions, plots, page."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def score(
     logits: NDArray[np.float32],
     path: Path,
 ) -> ClassificationMetrics:
-    """Write the predictions of labelled examples as Parquet, and return their scores.
+    """Write the predictions of labeled examples as Parquet, and return their scores.
 
     The file holds file, row, text hash, true label and logits of each example.
 

@@ -1,4 +1,4 @@
-"""`lasttoken train`: labelled text in; a measured, saved and reported classifier out."""
+"""`lasttoken train`: labeled text in; a measured, saved and reported classifier out."""
 
 from __future__ import annotations
 

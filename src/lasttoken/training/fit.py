@@ -21,7 +21,7 @@ from lasttoken.inference.prediction import budget_batches
 from lasttoken.model.batch import Gpt2ClassificationCollator
 from lasttoken.model.classifier import Classifier
 from lasttoken.training.loop import PassResult, train, validation
-from lasttoken.training.optim import make_optimizer, make_schedule
+from lasttoken.training.optim import make_optimizer, make_schedule, rate_at
 from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.sampler import EpochSampler, TokenizedExamples
 from lasttoken.training.state import FitResult, FitSettings, TrainState
@@ -110,7 +110,7 @@ def fit(
             validation_loss=validated.loss,
             validation_accuracy=validated.accuracy,
             validation_macro_f1=_macro_f1(validated, classifier),
-            learning_rate=float(scheduler.get_last_lr()[0]),
+            learning_rate=rate_at(scheduler, state.step + steps_per_epoch - 1),
             seconds=time.perf_counter() - started,
             is_best=False,
         )

@@ -39,3 +39,8 @@ def make_schedule(optimizer: AdamW, *, num_steps: int, warmup_fraction: float = 
         return max(0.0, (num_steps - step) / max(1, num_steps - warmup_steps))
 
     return LambdaLR(optimizer, factor)
+
+
+def rate_at(schedule: LambdaLR, step: int) -> float:
+    """Return the learning rate of an optimizer step, counted from 0."""
+    return float(schedule.base_lrs[0] * schedule.lr_lambdas[0](step))

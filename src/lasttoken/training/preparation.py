@@ -57,8 +57,8 @@ def prepare_training(
 
     Args:
         model: Hub id, local folder, .gguf file or sample name.
-        train: labelled examples to learn from.
-        validating: labelled examples that choose the epoch to keep.
+        train: labeled examples to learn from.
+        validating: labeled examples that choose the epoch to keep.
         settings: of the loop.
         max_length: tokens at which texts are cut; None is the model's limit.
         on_event: hears progress and what was decided.
