@@ -37,6 +37,7 @@ RUN_FIELDS = {
     "schema_version": "number of this form",
     "command": "the words that started the run",
     "settings": "every setting of `train` that decides the result, as given or by default",
+    "data_location": "the data's absolute path, or its name on the Hub or among the samples",
     "resolved": "what was decided from data, model and machine: maximum length, precision, "
     "device, how the model is read and why, columns, label order",
     "data": "for each split: examples, fingerprint (SHA-256 over labels and texts), tokens, "

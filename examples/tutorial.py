@@ -57,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, float]]:
     )
     testing = DataLoader(load_reviews(args.folder / "test"), BATCH_SIZE, collate_fn=collator)
 
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, eps=1e-8)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=args.learning_rate, eps=1e-8, weight_decay=0.0
+    )
     scheduler = get_linear_schedule_with_warmup(
         optimizer, num_warmup_steps=0, num_training_steps=len(training) * args.epochs
     )

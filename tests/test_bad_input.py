@@ -684,10 +684,17 @@ def test_an_output_folder_with_something_else_in_it_is_refused(
     check_refused(
         train(reviews, "--output-dir", folder),
         found=f"--output-dir {folder}: holds something that is no run",
-        expected="a folder that does not exist or is empty",
-        remedy="another --output-dir, or --overwrite to replace what an earlier run wrote",
+        expected="a folder that does not exist, is empty, or holds an earlier run",
+        remedy="another --output-dir",
     )
-    assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
+    (folder / "model").mkdir()  # a name that runs use too, but not written by one
+    check_refused(
+        train(reviews, "--output-dir", folder, "--overwrite"),
+        found=f"--output-dir {folder}: holds something that is no run",
+        expected="a folder that does not exist, is empty, or holds an earlier run",
+        remedy="another --output-dir",
+    )
+    assert sorted(path.name for path in folder.iterdir()) == ["model", "thesis.txt"]
     check_refused(
         train(reviews, "--output-dir", reviews, "--overwrite"),
         found=f"--output-dir {reviews}: is a file",

@@ -202,8 +202,8 @@ def test_run_json_holds_every_resolved_setting_and_what_it_was_made_with(
     from lasttoken.config import TrainConfig
 
     record = read_json(finished_run / "run.json")
-    assert set(record) == {"schema_version", "command", "settings", "resolved", "data", "versions",
-                           "machine", "results", "status"}  # fmt: skip
+    assert set(record) == {"schema_version", "command", "settings", "data_location", "resolved",
+                           "data", "versions", "machine", "results", "status"}  # fmt: skip
     assert record["status"] == "finished"
     assert record["command"][:2] == ["lasttoken", "train"]
     names = {field.name for field in fields(TrainConfig)} - {"output_dir", "overwrite"}
@@ -355,6 +355,38 @@ def test_overwrite_replaces_what_a_run_wrote_and_leaves_foreign_files_alone(
     assert (run_copy / "notes.md").read_text() == "mine"
     assert not (run_copy / "evaluations").exists()
     assert len((run_copy / "history.jsonl").read_text().splitlines()) == 1
+
+
+def test_overwrite_never_removes_the_model_it_starts_from(
+    lasttoken: Command, run_copy: Path, reviews: Path
+) -> None:
+    before = hash_folder(run_copy)
+    check_refused(
+        lasttoken("train", reviews, "--model", run_copy / "model", "--output-dir", run_copy,
+                  "--overwrite"),
+        found=f"--output-dir {run_copy} --overwrite: would remove --model {run_copy / 'model'}",
+        expected="a run folder that holds none of the run's own input",
+        remedy="another --output-dir",
+    )  # fmt: skip
+    assert hash_folder(run_copy) == before
+
+
+def test_a_finished_run_on_data_that_has_changed_since_is_refused(
+    lasttoken: Command, tmp_path: Path, reviews: Path, tiny_gpt2: Path, without_plots: None
+) -> None:
+    data = tmp_path / "data.csv"
+    data.write_bytes(reviews.read_bytes())
+    words = ("train", data, "--model", tiny_gpt2, "--num-epochs", "1", "--output-dir", "changing")
+    assert lasttoken(*words).code == 0
+    assert lasttoken(*words).code == 0
+    with data.open("a") as file:
+        file.write(data.read_text().splitlines()[1].replace("a", "o") + "\n")
+    check_refused(
+        lasttoken(*words),
+        found="--output-dir changing: holds this run on other data",
+        expected="the data of the finished run, or a new folder",
+        remedy="another --output-dir, or --overwrite",
+    )
 
 
 def test_overwrite_with_bad_input_destroys_nothing(lasttoken: Command, run_copy: Path) -> None:

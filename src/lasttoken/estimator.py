@@ -181,7 +181,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             tokens_after: of gradient-free passes that the caller makes afterwards.
             on_event: hears progress and results.
         """
-        result = fit_classifier(prepared, tokens_after=tokens_after, on_event=on_event)
+        with torch.random.fork_rng():  # dropout is seeded; the caller's generator is left alone
+            result = fit_classifier(prepared, tokens_after=tokens_after, on_event=on_event)
         self.history_: tuple[EpochEnd, ...] = result.history
         self.best_epoch_ = result.best_epoch
         details = {"settings": self.get_params(), **(record or {})}

@@ -254,6 +254,47 @@ def test_a_decoder_that_sees_the_future_is_refused(decoder: Path, monkeypatch: o
         probe.choose_path(model)
 
 
+def test_a_window_that_a_family_keeps_to_its_mask_is_not_lost_silently(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers.models.mistral import modeling_mistral
+
+    folder = save_decoder(tmp_path / "mistral", "mistral")
+    attention = modeling_mistral.ALL_ATTENTION_FUNCTIONS.get_interface
+
+    def forgetful(*words: object) -> object:
+        function = attention(*words)
+        return lambda *args, sliding_window=None, **kwargs: function(*args, **kwargs)
+
+    monkeypatch.setattr(modeling_mistral.ALL_ATTENTION_FUNCTIONS, "get_interface", forgetful)
+    loaded = load_for_training(folder, LABELS, seed=1)
+    expected = "2 blocks have a window by config.json, 0 hand one on to attention"
+    assert (loaded.classifier.proof.path, loaded.classifier.proof.reason) == ("padded", expected)
+
+
+def test_positions_that_scale_with_the_longest_text_are_not_used(tmp_path: Path) -> None:
+    scaled = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0,
+              "original_max_position_embeddings": 128}  # fmt: skip
+    folder = save_decoder(tmp_path / "llama", "llama", rope_parameters=scaled)
+    assert load_for_training(folder, LABELS, seed=1).token_limit == 128
+
+
+def test_an_earlier_runs_cut_does_not_limit_the_next_run(decoder: Path, tmp_path: Path) -> None:
+    first = load_for_training(decoder, LABELS, seed=1)
+    folder = tmp_path / "saved"
+    save_model_folder(folder, first.classifier, first.tokenizer, ModelRecord(max_length=7))
+    again = load_for_training(folder, LABELS, seed=1)
+    assert again.token_limit == again.tokenizer.model_max_length == 512
+    assert load_for_prediction(folder).record.max_length == 7
+
+
+def test_weights_without_a_place_in_the_model_are_named(decoder: Path) -> None:
+    config = json.loads((decoder / "config.json").read_text())
+    (decoder / "config.json").write_text(json.dumps({**config, "n_layer": 1}))
+    with pytest.raises(BackboneError, match=r"weights have no place in the model .* 'transformer"):
+        load_for_training(decoder, LABELS, seed=1)
+
+
 def test_missing_weights_are_named(decoder: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 

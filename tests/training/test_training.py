@@ -17,7 +17,7 @@ from lasttoken.model.batch import Gpt2ClassificationCollator
 from lasttoken.training.optim import make_optimizer, make_schedule
 from lasttoken.training.sampler import EpochSampler, epoch_order
 from lasttoken.training.state import TrainState
-from lasttoken.training.timing import MEASURED_STEPS, TimeEstimator
+from lasttoken.training.timing import FORWARD_SHARE, MEASURED_STEPS, TimeEstimator
 
 GOOD = ["a fine warm film", "lovely and bright", "good, good, good", "it shines", "a joy"]
 BAD = ["a dull cold film", "ugly and dim", "bad, bad, bad", "it sinks", "a chore"]
@@ -50,6 +50,14 @@ def test_training_repeats_bit_for_bit_with_dropout(decoder: str, precision: str)
     torch.manual_seed(999)  # whatever the global generator was before
     second = weights(fitted(decoder, precision=precision))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_fitting_leaves_the_callers_generator_alone(decoder: str) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    fitted(decoder, num_epochs=1)
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_another_seed_gives_another_classifier(decoder: str) -> None:
@@ -189,18 +197,30 @@ def test_early_stopping_ends_a_run(decoder: str) -> None:
     assert len(classifier.history_) == 2
 
 
-def test_the_estimate_comes_after_the_measured_steps_and_counts_tokens() -> None:
+def test_the_estimate_counts_the_tokens_that_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of 10 tokens take 2 s each; the first of an epoch and three to warm up do not count."""
+    clock = [0.0]
+    monkeypatch.setattr("lasttoken.training.timing.time.perf_counter", lambda: clock[0])
     events: list[Event] = []
     estimator = TimeEstimator(
-        train_tokens=1000, num_epochs=2, forward_tokens=300, steps_per_epoch=100,
+        train_tokens=120, num_epochs=5, forward_tokens=5 * 50 + 200, steps_per_epoch=12,
         on_event=events.append,
     )  # fmt: skip
-    for step in range(MEASURED_STEPS + 10):
-        estimator(Progress("train", step, 100, "steps"))
-    assert sum(isinstance(event, TimeLeft) for event in events) == 1
-    assert estimator.estimated_seconds is not None
-    assert estimator.seconds_at_estimate is not None
-    assert isinstance(events[MEASURED_STEPS + 3], TimeLeft)
+    for epoch in range(3):
+        for step in range(1, 13):
+            clock[0] += 2.0
+            if step > 1 or epoch == 0:
+                estimator(Progress("train", step, 12, "steps"))
+            else:
+                clock[0] += 100.0  # the validation pass before it
+                estimator(Progress("train", step, 12, "steps"))
+        estimator.finish_validation(50)
+    (told,) = [event for event in events if isinstance(event, TimeLeft)]
+    # Measured: 9 steps of the first epoch and 11 of the second; told after step 24 of 60.
+    assert events.index(told) == 24
+    tokens_left = (600 - 240) + (450 - 50) * FORWARD_SHARE
+    assert told == TimeLeft(pytest.approx(tokens_left * 2.0 / 10), MEASURED_STEPS)
+    assert estimator.seconds_at_estimate == 48 + 100
 
 
 def test_events_tell_progress_and_one_end_an_epoch(decoder: str) -> None:

@@ -6,6 +6,7 @@ Notes and progress go to standard error, results to standard output, so that
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -149,7 +150,10 @@ class Screen:
         if self._console.is_terminal and sys.stdout.isatty():
             self._console.print(line, markup=False)
         else:
-            print(line, flush=True)
+            try:
+                print(line, flush=True)
+            except BrokenPipeError:  # whoever read it is gone; the work goes on
+                sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until we end
 
 
 class _Pace:

@@ -34,7 +34,8 @@ class MovieReviewsDataset(Dataset[dict[str, str]]):
     def __init__(self, path: str | Path, fix_text: bool = False) -> None:
         """Read all texts."""
         root = find_path(str(path))
-        files = [file for file in label_folders(root) if file.label != UNLABELED]
+        found_files = label_folders(root) if root.is_dir() else []
+        files = [file for file in found_files if file.label != UNLABELED]
         if not files:
             found = "no .txt files in subfolders" if root.is_dir() else "a file"
             raise DatasetError(

@@ -89,6 +89,8 @@ def _delimited_records(
             yield row, fault
             row += 1
             continue
+        if not fields and len(columns) == 1:
+            fields = [""]  # the one text of this row is empty
         if not fields:
             continue  # a blank line is no row
         if len(fields) == len(columns):

@@ -92,7 +92,7 @@ def split_examples(
     for name, examples in given.items():
         _tell_leaks(train, examples, name, on_event)
     return Splits(
-        train=_limited(parts["train"], limit, seed, on_event),
+        train=limit_examples(parts["train"], limit, seed, on_event),
         validation=parts["validation"],
         test=parts["test"],
     )
@@ -252,9 +252,14 @@ def _tell_leaks(train: _Examples, given: _Examples, name: str, on_event: EventCa
         on_event(Note(text, is_warning=True))
 
 
-def _limited(
+def limit_examples(
     train: tuple[Example, ...], limit: int | None, seed: int, on_event: EventCallback
 ) -> tuple[Example, ...]:
+    """Return at most `limit` examples, drawn by label and seed, in their order.
+
+    Raises:
+        DatasetError: `limit` is below the number of labels.
+    """
     if limit is None or limit >= len(train):
         return train
     places: dict[str, list[int]] = {}
@@ -278,5 +283,5 @@ def _limited(
     kept: list[int] = []
     for label in sorted(places):
         kept.extend(random.permutation(places[label])[: counts[label]].tolist())
-    on_event(Note(f"--limit: {limit:,} of {len(train):,} training examples are used"))
+    on_event(Note(f"--limit: {limit:,} of {len(train):,} examples are used"))
     return tuple(train[place] for place in sorted(kept))

@@ -56,7 +56,7 @@ def metrics_dict(evaluation: Evaluation, labels: Sequence[str]) -> dict[str, obj
 
 
 def write_metrics(path: Path, metrics: Mapping[str, object]) -> None:
-    """Write `metrics.json`: whole or not at all, even if the machine stops half way.
+    """Write `metrics.json`: whole or not at all.
 
     Raises:
         ValueError: a number is NaN or infinite, which JSON does not know.

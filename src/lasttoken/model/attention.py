@@ -15,6 +15,7 @@ text's numbers do not change by a bit, whatever shares its batch.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,11 +205,13 @@ def _attend(
         key = key.repeat_interleave(repeats, dim=1)
         value = value.repeat_interleave(repeats, dim=1)
     reaches_past_window = sliding_window is not None and sliding_window < length
-    if length > LONGEST_MATMUL_ROW and softcap is None and not reaches_past_window:
-        return nn.functional.scaled_dot_product_attention(
-            query, key, value, is_causal=True, scale=scale, dropout_p=dropout
-        )
     window = sliding_window if reaches_past_window else None
+    fused_is_faster = length > LONGEST_MATMUL_ROW or query.device.type != "cpu"
+    if fused_is_faster and softcap is None:
+        seen = None if window is None else _causal_mask(length, window, query) == 0
+        return nn.functional.scaled_dot_product_attention(
+            query, key, value, seen, dropout, is_causal=seen is None, scale=scale
+        )
     scores = torch.matmul(query * scale, key.transpose(-1, -2))  # (texts, heads, length, length)
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
@@ -229,5 +232,10 @@ def _no_mask(*_args: Any, **_kwargs: Any) -> None:  # noqa: ANN401 - the interfa
     """Build no mask: `Packing` holds the boundaries."""
 
 
-AttentionInterface.register(PACKED_ATTENTION, packed_attention)
-AttentionMaskInterface.register(PACKED_ATTENTION, _no_mask)
+def register(name: str, function: Callable[..., Any]) -> None:
+    """Make an attention function known to transformers, with no mask beside it."""
+    AttentionInterface.register(name, function)
+    AttentionMaskInterface.register(name, _no_mask)
+
+
+register(PACKED_ATTENTION, packed_attention)

@@ -7,6 +7,7 @@ pad token and head, plus the tokenizer to go with it. No warning, no resize, no 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
                 local_files_only=True,
                 trust_remote_code=False,
                 padding_side="left",
+                truncation_side="right",
                 split_special_tokens=True,
             )
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -132,7 +134,7 @@ def load_hf_model(
     missing = set(info["missing_keys"])
     mismatched = {str(key[0]) if isinstance(key, tuple) else str(key)
                   for key in info["mismatched_keys"]}  # fmt: skip
-    _refuse_wrong_weights(folder, missing, mismatched)
+    _refuse_wrong_weights(folder, missing, mismatched, info["unexpected_keys"])
     head_is_new = bool((missing | mismatched) & {"score.weight"})
     if not head_is_new and known is not None and known.labels != labels.labels:
         # Same shape, other meaning: rows of the old head would stand for the wrong labels.
@@ -142,19 +144,28 @@ def load_hf_model(
     return model.eval(), head_is_new
 
 
-def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+def token_limit(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, is_ours: bool = False
+) -> int:
     """Return the longest text in tokens that model and tokenizer were made for.
+
+    Args:
+        model: its configuration says how many positions it has.
+        tokenizer: may have a limit of its own.
+        is_ours: the tokenizer was saved by a run of lasttoken.
 
     Source:
         `max_position_embeddings` (called `n_positions` in GPT-2) and `model_max_length`; the
         smaller of the two, and 1,000,000 where neither says.
     """
-    config: Any = model.config
-    limits = [
-        getattr(config, "max_position_embeddings", None),
-        tokenizer.model_max_length,
-        _NO_LIMIT,
-    ]
+    config: Any = model.config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or {}
+    limits = [getattr(config, "max_position_embeddings", None), _NO_LIMIT]
+    if rope.get("rope_type") in ("dynamic", "longrope"):
+        # Beyond this length they scale positions by the longest text of a batch: company matters.
+        limits.append(rope.get("original_max_position_embeddings"))
+    if not is_ours:  # ours is the limit of an earlier run, not of the model
+        limits.append(tokenizer.model_max_length)
     return int(min(limit for limit in limits if limit is not None and limit > 0))
 
 
@@ -186,7 +197,21 @@ def _no_tokenizer(folder: Path, reason: str) -> BackboneError:
     )
 
 
-def _refuse_wrong_weights(folder: Path, missing: set[str], mismatched: set[str]) -> None:
+def _refuse_wrong_weights(
+    folder: Path, missing: set[str], mismatched: set[str], unexpected: Iterable[str]
+) -> None:
+    left_over = sorted(
+        name
+        for name in unexpected
+        if not name.startswith(_UNUSED_PREFIXES) and not name.endswith(_UNUSED_SUFFIXES)
+    )
+    if left_over:
+        raise BackboneError(
+            f"{folder}: {len(left_over)} weights have no place in the model that config.json "
+            f"describes, first {left_over[0]!r}",
+            expected="a config.json that describes the weights beside it",
+            remedy="fetch or save the model again",
+        )
     faulty = sorted((missing | mismatched) - {"score.weight"})
     if faulty:
         raise BackboneError(

@@ -167,7 +167,12 @@ def save_model_folder(
         with quiet_transformers():
             classifier.hf_model.save_pretrained(unfinished)
             tokenizer.save_pretrained(unfinished)
-        content = json.dumps(dataclasses.asdict(record), indent=2, ensure_ascii=False)
+        content = json.dumps(
+            dataclasses.asdict(record),
+            indent=2,
+            ensure_ascii=False,
+            default=lambda number: number.item(),  # numpy's, from a grid search
+        )
         (unfinished / RECORD_NAME).write_text(content + "\n", encoding="utf-8")
         _open_to_umask(unfinished)
         if folder.is_dir():
@@ -184,10 +189,12 @@ def _load(folder: Path, labels: LabelSpec, seed: int) -> LoadedModel:
         folder, labels, pad_token_id=int(tokenizer.pad_token_id), seed=seed
     )
     refuse_foreign_tokenizer(folder, model, tokenizer)
-    limit = token_limit(model, tokenizer)
+    own_record = _read_record(folder)
+    limit = token_limit(model, tokenizer, is_ours=own_record is not None)
+    tokenizer.model_max_length = limit
     proof = choose_path(model)
     classifier = Classifier(model, labels, proof).eval()
-    record = _read_record(folder) or ModelRecord(max_length=limit)
+    record = own_record or ModelRecord(max_length=limit)
     return LoadedModel(classifier, tokenizer, limit, record, head_is_new)
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AttentionInterface
 
 from lasttoken.model import attention
 from lasttoken.model.batch import pack_examples
@@ -95,16 +94,17 @@ def _why_not_packed(
     packing = attention.Packing.from_cu_seqlens(
         batch.cu_seqlens, batch.input_ids.shape[1], batch.input_ids.device
     )
-    calls = 0
+    windows: list[bool] = []  # of every call: was a window handed on?
 
-    def count_calls(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - passes everything on
-        nonlocal calls
-        calls += 1
+    def witness(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - passes everything on
+        windows.append(kwargs.get("sliding_window") is not None)
         return attention.packed_attention(*args, **kwargs)
 
+    # A name of its own for every probe: other models go on using the packed attention meanwhile.
+    witness_name = f"{attention.PACKED_ATTENTION}_probe_{id(windows)}"
+    attention.register(witness_name, witness)
     try:
-        model.set_attn_implementation(attention.PACKED_ATTENTION)
-        AttentionInterface.register(attention.PACKED_ATTENTION, count_calls)
+        model.set_attn_implementation(witness_name)
         hidden = model.base_model(
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
@@ -114,16 +114,32 @@ def _why_not_packed(
         ).last_hidden_state[0]
     except Exception as error:  # any failure of a family's own code is the answer, and recorded
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    finally:
-        AttentionInterface.register(attention.PACKED_ATTENTION, attention.packed_attention)
     num_blocks = int(model.config.get_text_config().num_hidden_layers)
-    if calls != num_blocks:
-        return f"attention was called {calls} times in {num_blocks} blocks"
+    if len(windows) != num_blocks:
+        return f"attention was called {len(windows)} times in {num_blocks} blocks"
+    if sum(windows) != _num_windowed_blocks(model):
+        return (
+            f"{_num_windowed_blocks(model)} blocks have a window by config.json, "
+            f"{sum(windows)} hand one on to attention"
+        )
     ends = batch.cu_seqlens.tolist()
     for index, expected in enumerate(alone):
         if _differs(hidden[ends[index] : ends[index + 1]], expected):
             return "a packed text differs from the same text alone"
+    model.set_attn_implementation(attention.PACKED_ATTENTION)
     return ""
+
+
+def _num_windowed_blocks(model: PreTrainedModel) -> int:
+    """Return how many blocks see a limited stretch of text: short probes would not show it."""
+    config: Any = model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None:
+        return sum(kind != "full_attention" for kind in kinds)
+    window = getattr(config, "sliding_window", None)
+    has_window = window is not None and getattr(config, "use_sliding_window", True)
+    chunked = getattr(config, "attention_chunk_size", None) is not None
+    return int(config.num_hidden_layers) if has_window or chunked else 0
 
 
 def _refuse_padding_dependence(

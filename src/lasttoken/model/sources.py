@@ -174,14 +174,30 @@ def _no_such_path(path: Path) -> BackboneError:
 def _cached_folder(hub_id: str) -> Path | None:
     """Return the snapshot in the local Hub cache, if config and weights are there."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         folder = Path(snapshot_download(hub_id, local_files_only=True))
     except LocalEntryNotFoundError:
         return None
-    has_weights = any(folder.glob("*.safetensors"))
-    return folder if (folder / "config.json").is_file() and has_weights else None
+    except HFValidationError as error:
+        raise _no_such_path(Path(hub_id)) from error
+    return folder if _is_complete(folder) else None
+
+
+def _is_complete(folder: Path) -> bool:
+    """Return whether nothing is missing, as after an interrupted download."""
+    index = folder / "model.safetensors.index.json"
+    shards = set(_read_json(index)["weight_map"].values()) if index.is_file() else set()
+    has_weights = all((folder / name).is_file() for name in shards)
+    has_tokenizer = any((folder / n).is_file() for n in ("tokenizer.json", "vocab.json"))
+    has_tokenizer = has_tokenizer or any(folder.glob("*.model"))
+    return (
+        (folder / "config.json").is_file()
+        and has_tokenizer
+        and has_weights
+        and any(folder.glob("*.safetensors"))
+    )
 
 
 def _ask_hub(hub_id: str) -> None:

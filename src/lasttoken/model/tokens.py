@@ -79,7 +79,7 @@ def tokenize(
         pairs: N second texts, or None.
         on_event: hears `Progress("tokenize", ...)`.
     """
-    chunks: list[list[int]] = []
+    chunks: list[NDArray[np.int32]] = []
     num_tokens: list[int] = []
     for start in range(0, len(texts), _TEXTS_PER_CALL):
         stop = start + _TEXTS_PER_CALL
@@ -99,11 +99,11 @@ def tokenize(
             )
             for place, ids in zip(too_long, cut, strict=True):
                 encoded[place] = ids
-        chunks.extend(encoded)
+        chunks.extend(np.array(ids, dtype=np.int32) for ids in encoded)
         on_event(Progress("tokenize", min(stop, len(texts)), len(texts), "texts"))
     offsets = np.zeros(len(chunks) + 1, dtype=np.int64)
     np.cumsum([len(ids) for ids in chunks], out=offsets[1:])
-    flat = np.fromiter((token for ids in chunks for token in ids), dtype=np.int32)
+    flat = np.concatenate([np.zeros(0, dtype=np.int32), *chunks])
     return TokenizedTexts(flat, offsets, np.array(num_tokens, dtype=np.int64), max_length)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from lasttoken.config import EvaluateConfig, TrainConfig
 from lasttoken.data.examples import Example
 from lasttoken.data.readers import LabeledData, locate_data, read_labeled
-from lasttoken.data.splits import fingerprint
+from lasttoken.data.splits import fingerprint, limit_examples
 from lasttoken.errors import LastTokenError, RunError
 from lasttoken.estimator import TextClassifier
 from lasttoken.evaluation.baseline import BaselineResult
@@ -20,9 +20,12 @@ from lasttoken.evaluation.verdict import verdict
 from lasttoken.events import EventCallback, Note
 from lasttoken.model.folder import ModelRecord, model_folder
 from lasttoken.runs.examples import Columns, describe_lengths, read_alike, read_examples
-from lasttoken.runs.record import read_record
+from lasttoken.runs.record import RECORD_NAME, read_record
 from lasttoken.runs.results import label_ids, run_baselines, score, write_results
+from lasttoken.training.preparation import tell_reading_path
 from lasttoken.versions import Stopwatch, machine, package_versions
+
+_SEED = 123  # of --limit: the same examples every time
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ def run_evaluation(config: EvaluateConfig, *, on_event: EventCallback) -> Evalua
         config.run, precision=config.precision, device=config.device
     )
     record: ModelRecord = classifier.loaded_.record
+    tell_reading_path(classifier.loaded_, on_event)
     data = _read(config, record, on_event)
     folder = Path(config.run) / "evaluations" / data.name
     if folder.exists() and not config.overwrite:
@@ -57,7 +61,9 @@ def run_evaluation(config: EvaluateConfig, *, on_event: EventCallback) -> Evalua
             expected="data that was not evaluated before",
             remedy="--overwrite, to make it anew",
         )
-    examples = (data.splits.get("test") or data.all_examples())[: config.limit]
+    examples = limit_examples(
+        tuple(data.splits.get("test") or data.all_examples()), config.limit, _SEED, on_event
+    )
     labels = classifier.loaded_.classifier.labels
     label_ids(labels, examples)  # an unknown label is told before the work begins
     counts = Counter(str(example.label) for example in examples)
@@ -119,9 +125,11 @@ def _baselines(
         on_event(Note("no baselines: this is no run folder, so its training data is unknown"))
         return ()
     try:
-        train = read_examples(TrainConfig(**record["settings"])).splits.train
-    except LastTokenError as error:
-        on_event(Note(f"no baselines: the training data cannot be read again: {error.found}", True))
+        settings = {**record["settings"], "data": record["data_location"]}
+        train = read_examples(TrainConfig(**settings)).splits.train
+    except (LastTokenError, KeyError, TypeError) as error:
+        reason = error.found if isinstance(error, LastTokenError) else f"{RECORD_NAME}: {error}"
+        on_event(Note(f"no baselines: the training data cannot be read again: {reason}", True))
         return ()
     if fingerprint(train) != record["data"]["train"]["fingerprint"]:
         on_event(Note("no baselines: the training data has changed since the run", True))

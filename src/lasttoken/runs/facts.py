@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,10 @@ def new_record(
         "schema_version": 1,
         "command": list(command),
         "settings": dict(settings),
+        # A path as seen from anywhere; a sample's or Hub data set's name as it is.
+        "data_location": os.path.abspath(settings["data"])
+        if os.path.exists(settings["data"])
+        else settings["data"],
         "resolved": {
             "max_length": prepared.max_length,
             "precision": prepared.settings.precision,

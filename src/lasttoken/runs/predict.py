@@ -15,6 +15,7 @@ from lasttoken.errors import DatasetError
 from lasttoken.estimator import TEXTS_PER_CHUNK, TextClassifier
 from lasttoken.events import EventCallback, Progress
 from lasttoken.model.folder import ModelRecord, model_folder
+from lasttoken.training.preparation import tell_reading_path
 
 _COLUMNS = ("predicted_label", "predicted_probability")
 _LAST_COLUMNS = ("num_tokens", "truncated")
@@ -53,6 +54,7 @@ def run_prediction(config: PredictConfig, *, on_event: EventCallback) -> Predict
     classifier = TextClassifier.from_pretrained(
         config.run, precision=config.precision, device=config.device
     )
+    tell_reading_path(classifier.loaded_, on_event)
     text_column = _text_column(config, reader, classifier.loaded_.record, on_event)
     reader.require(text_column)
     labels = classifier.loaded_.classifier.labels.labels

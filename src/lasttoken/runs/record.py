@@ -53,17 +53,23 @@ def is_finished_run(folder: Path, settings: Mapping[str, Any], *, overwrite: boo
     """Return True if the folder holds this very run, finished; False if it may be written.
 
     Raises:
-        RunError: the folder holds anything else and `overwrite` is False.
+        RunError: the folder holds anything else and `overwrite` is False, or it holds what no run
+            wrote.
     """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())) or overwrite:
-        if folder.exists() and not folder.is_dir():
-            raise _occupied(folder, "is a file")
-        return False
-    if not folder.is_dir():
+    if folder.exists() and not folder.is_dir():
         raise _occupied(folder, "is a file")
+    if not folder.exists() or not any(folder.iterdir()):
+        return False
     record = read_record(folder)
-    if record is None:
-        raise _occupied(folder, "holds something that is no run")
+    if record is None:  # not even with overwrite: nothing here was written by a run
+        raise RunError(
+            f"--output-dir {folder}: holds something that is no run",
+            expected="a folder that does not exist, is empty, or holds an earlier run",
+            remedy="another --output-dir",
+        )
+    if overwrite:
+        _refuse_own_input(folder, settings)
+        return False
     if record.get("settings") != dict(settings):
         changed = sorted(
             key
@@ -88,8 +94,15 @@ def open_run_folder(folder: Path, record: Mapping[str, Any], *, overwrite: bool)
                 shutil.rmtree(path)
             elif path.exists() or path.is_symlink():
                 path.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
-    write_record(folder, {**record, "status": "unfinished"})
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_record(folder, {**record, "status": "unfinished"})
+    except OSError as error:
+        raise RunError(
+            f"--output-dir {folder}: {error.strerror or error}",
+            expected="a folder that can be written",
+            remedy="another --output-dir",
+        ) from error
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
@@ -108,6 +121,18 @@ def _short(name: str) -> str:
         return path.stem
     # "." has no name of its own; a link keeps the name by which it was called.
     return (os.path.basename(os.path.abspath(path)) if path.is_dir() else path.name) or "run"
+
+
+def _refuse_own_input(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse to overwrite the model or data that the run is about to read."""
+    for name in ("model", "data", "validation", "test"):
+        path = Path(str(settings[name]))
+        if path.exists() and folder.resolve() in (path.resolve(), *path.resolve().parents):
+            raise RunError(
+                f"--output-dir {folder} --overwrite: would remove --{name} {path}",
+                expected="a run folder that holds none of the run's own input",
+                remedy="another --output-dir",
+            )
 
 
 def _occupied(folder: Path, what: str) -> RunError:

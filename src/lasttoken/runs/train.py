@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lasttoken.config import TrainConfig
+from lasttoken.data.splits import fingerprint
+from lasttoken.errors import RunError
 from lasttoken.estimator import TextClassifier
 from lasttoken.evaluation.evaluate import Evaluation
 from lasttoken.evaluation.verdict import verdict
@@ -71,7 +73,7 @@ def run_training(
     folder = run_folder(config)
     settings = settings_of(config)
     if is_finished_run(folder, settings, overwrite=config.overwrite):
-        return _finished_before(folder)
+        return _finished_before(folder, config)
     told = NoteKeeper(on_event)
 
     data = read_examples(config, told)
@@ -203,8 +205,17 @@ def _tell_plan(
     )
 
 
-def _finished_before(folder: Path) -> TrainOutcome:
+def _finished_before(folder: Path, config: TrainConfig) -> TrainOutcome:
+    """Return the results that are there, if the data still is what they were made from."""
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     record = read_record(folder) or {}
+    splits = read_examples(config).splits
+    for name in ("train", "validation", "test"):
+        if fingerprint(getattr(splits, name)) != record["data"][name]["fingerprint"]:
+            raise RunError(
+                f"--output-dir {folder}: holds this run on other data; {config.data} has changed",
+                expected="the data of the finished run, or a new folder",
+                remedy="another --output-dir, or --overwrite",
+            )
     seconds = sum(record.get("results", {}).get("seconds", {}).values())
     return TrainOutcome(folder, metrics, seconds, was_finished=True)

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
@@ -20,7 +19,7 @@ from lasttoken.events import EpochEnd, EventCallback, ignore
 from lasttoken.inference.prediction import budget_batches
 from lasttoken.model.batch import Gpt2ClassificationCollator
 from lasttoken.model.classifier import Classifier
-from lasttoken.training.loop import PassResult, train, validation
+from lasttoken.training.loop import PassResult, plain_accelerator, train, validation
 from lasttoken.training.optim import make_optimizer, make_schedule, rate_at
 from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.sampler import EpochSampler, TokenizedExamples
@@ -49,7 +48,7 @@ def fit(
     collator = Gpt2ClassificationCollator(
         prepared.loaded.tokenizer, classifier.labels, prepared.max_length, layout="packed"
     )
-    accelerator = Accelerator(cpu=settings.device.type == "cpu")
+    accelerator = plain_accelerator()
     if accelerator.num_processes > 1:
         raise ConfigError(
             f"launched in {accelerator.num_processes} processes",
@@ -102,6 +101,7 @@ def fit(
             precision=settings.precision,
             on_event=on_event,
         )
+        estimator.finish_validation(int(validating.texts.lengths.sum()))
         row = EpochEnd(
             epoch=state.epoch + 1,
             step=state.step + steps_per_epoch,

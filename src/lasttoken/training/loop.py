@@ -94,7 +94,7 @@ def train(
     gradient_accumulation_steps: int = 1,
     max_grad_norm: float = 1.0,
     precision: Precision = "fp32",
-    seed: int = 0,
+    seed: int | None = None,
     epoch: int = 0,
     accelerator: Accelerator | None = None,
     on_event: EventCallback = ignore,
@@ -111,7 +111,7 @@ def train(
         gradient_accumulation_steps: batches whose gradients are added up before a step.
         max_grad_norm: the gradient's 2-norm is clipped at this.
         precision: "fp32", or "bf16" for matrices only.
-        seed: of dropout, together with epoch and step.
+        seed: makes dropout a function of (seed, epoch, batch); None leaves torch's generator alone.
         epoch: counted from 0.
         accelerator: that prepared model and optimizer; a plain one if None.
         on_event: hears `Progress("train", ...)` after every step.
@@ -123,7 +123,7 @@ def train(
         ConfigError: the loss is no longer a finite number.
     """
     device = torch.device(device)
-    accelerator = accelerator or Accelerator(cpu=device.type == "cpu")
+    accelerator = accelerator or plain_accelerator()
     num_steps = _num_steps(dataloader, gradient_accumulation_steps)
     tally = _Tally()
     detail = ""
@@ -133,7 +133,8 @@ def train(
         # weigh the texts of a small batch more.
         num_examples = sum(len(batch["labels"]) for batch in batches)
         for place, batch in enumerate(batches):
-            _seed_dropout(seed, epoch, step * gradient_accumulation_steps + place)
+            if seed is not None:
+                _seed_dropout(seed, epoch, step * gradient_accumulation_steps + place)
             with autocast(device, precision):
                 output = model(**to_device(batch, device))
             loss_sum = output.loss * len(batch["labels"])
@@ -189,6 +190,11 @@ def validation(
     result = tally.result()
     _check_finite(result.loss, "validation")
     return result
+
+
+def plain_accelerator() -> Accelerator:
+    """Return an Accelerator that leaves device and precision to us."""
+    return Accelerator(device_placement=False, mixed_precision="no", gradient_accumulation_steps=1)
 
 
 def _check_finite(loss: float, where: str) -> None:

@@ -72,10 +72,7 @@ def prepare_training(
     labels.encode(str(example.label) for example in validating)
     folder = fetch_model(locate_model(model), on_event)
     loaded = load_for_training(folder, labels, seed=settings.seed)
-    proof = loaded.classifier.proof
-    if proof.path != "packed":
-        text = f"this model is read {proof.path}, not packed: {proof.reason}"
-        on_event(Note(text, is_warning=True))
+    tell_reading_path(loaded, on_event)
     if not loaded.head_is_new:
         on_event(Note("the model's own head is kept: its labels are the same"))
     limit = loaded.token_limit
@@ -94,6 +91,14 @@ def prepare_training(
         for examples in (train, validating)
     )
     return PreparedTraining(loaded, training, validation, settings, cut_at, fingerprint(train))
+
+
+def tell_reading_path(loaded: LoadedModel, on_event: EventCallback) -> None:
+    """Tell if a model is read padded, and why."""
+    proof = loaded.classifier.proof
+    if proof.path != "packed":
+        text = f"this model is read {proof.path}, not packed: {proof.reason}"
+        on_event(Note(text, is_warning=True))
 
 
 def _tokenize(

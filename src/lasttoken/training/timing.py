@@ -40,26 +40,35 @@ class TimeEstimator:
         self.estimated_seconds: float | None = None
         self.seconds_at_estimate: float | None = None
         self._tokens_per_step = train_tokens / steps_per_epoch
-        self._all_tokens = train_tokens * num_epochs + forward_tokens * FORWARD_SHARE
+        self._train_tokens_left = float(train_tokens * num_epochs)
+        self._forward_tokens_left = forward_tokens
         self._on_event = on_event
-        self._started = time.perf_counter()
-        self._warm_at = self._started
-        self._steps = 0
+        self._started = self._last = time.perf_counter()
+        self._steps = self._measured_steps = 0
+        self._measured_seconds = 0.0
 
     def __call__(self, event: Event) -> None:
         """Take an event, pass it on, and measure training steps."""
         self._on_event(event)
         if isinstance(event, Progress) and event.phase == "train":
-            self._steps += 1
             now = time.perf_counter()
-            if self._steps == _WARMUP_STEPS:
-                self._warm_at = now
-            if self._steps == _WARMUP_STEPS + MEASURED_STEPS:
-                self._estimate(now)
+            self._steps += 1
+            self._train_tokens_left -= self._tokens_per_step
+            # The first step of an epoch follows on a validation pass: its start is not known.
+            if self._steps > _WARMUP_STEPS and event.done > 1:
+                self._measured_steps += 1
+                self._measured_seconds += now - self._last
+                if self._measured_steps == MEASURED_STEPS:
+                    self._estimate(now)
+            self._last = now
+
+    def finish_validation(self, num_tokens: int) -> None:
+        """Count off the tokens of a validation pass."""
+        self._forward_tokens_left -= num_tokens
 
     def _estimate(self, now: float) -> None:
-        seconds_per_token = (now - self._warm_at) / (MEASURED_STEPS * self._tokens_per_step)
-        tokens_left = self._all_tokens - self._steps * self._tokens_per_step
+        seconds_per_token = self._measured_seconds / (MEASURED_STEPS * self._tokens_per_step)
+        tokens_left = self._train_tokens_left + self._forward_tokens_left * FORWARD_SHARE
         self.estimated_seconds = tokens_left * seconds_per_token
         self.seconds_at_estimate = now - self._started
         self._on_event(TimeLeft(self.estimated_seconds, MEASURED_STEPS))
