@@ -95,6 +95,23 @@ def test_labels_come_back_in_the_type_they_were_given(
     assert isinstance(again.predict(TEXTS)[0], kind)
 
 
+def test_columns_are_sorted_by_the_value_of_integer_labels(untrained: TextClassifier) -> None:
+    fitted = clone(untrained).set_params(num_epochs=10).fit(TEXTS, [10, 9] * 15)
+    assert list(fitted.classes_) == [9, 10]
+    probs = fitted.predict_proba(TEXTS)
+    assert (fitted.classes_[probs.argmax(axis=1)] == fitted.predict(TEXTS)).all()
+    assert fitted.score(TEXTS, [10, 9] * 15) > 0.9
+    from sklearn.metrics import get_scorer
+
+    assert get_scorer("neg_log_loss")(fitted, TEXTS, [10, 9] * 15) > -0.5
+
+
+@pytest.mark.parametrize("setting", ["num_epochs", "batch_size", "learning_rate"])
+def test_a_setting_out_of_range_is_refused(untrained: TextClassifier, setting: str) -> None:
+    with pytest.raises(ConfigError, match=f"--{setting.replace('_', '-')} 0"):
+        clone(untrained).set_params(**{setting: 0}).fit(TEXTS, LABELS)
+
+
 def test_save_load_predict_is_predict_bit_for_bit(
     classifier: TextClassifier, tmp_path: Path
 ) -> None:

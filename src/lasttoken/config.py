@@ -70,7 +70,7 @@ class TrainConfig:
         Raises:
             ConfigError: at least one value is out of its range.
         """
-        _check(
+        check_ranges(
             self,
             positive=(
                 "limit", "max_length", "num_epochs", "batch_size", "gradient_accumulation_steps",
@@ -102,7 +102,7 @@ class EvaluateConfig:
         Raises:
             ConfigError: at least one value is out of its range.
         """
-        _check(self, positive=("limit",))
+        check_ranges(self, positive=("limit",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,12 +158,17 @@ def read_config_file(path: str, config_class: type[ConfigT]) -> dict[str, Any]:
     return settings
 
 
-def _check(
+def check_ranges(
     config: Any,  # noqa: ANN401 - any of the dataclasses above
     positive: tuple[str, ...] = (),
     not_negative: tuple[str, ...] = (),
     below_one: tuple[str, ...] = (),
 ) -> None:
+    """Check the ranges of a dataclass's numbers; None passes, all faults are told together.
+
+    Raises:
+        ConfigError: at least one number is out of its range.
+    """
     rules: list[tuple[tuple[str, ...], str, Callable[[float], bool]]] = [
         (positive, "a number above 0", lambda value: value > 0),
         (not_negative, "0 or more", lambda value: value >= 0),

@@ -58,13 +58,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         device: "auto", "cpu", "cuda" ...
 
     Attributes:
-        classes_: (C,) the labels in their stored order, of the type given to `fit`.
+        classes_: (C,) the labels, sorted, of the type given to `fit`.
         history_: one `EpochEnd` an epoch.
         best_epoch_: the epoch whose weights are kept, counted from 1.
-
-    Example:
-        clf = TextClassifier("gpt2").fit(texts, labels)
-        clf.predict(["what a film"])
     """
 
     def __init__(
@@ -219,7 +215,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             chunk = examples[start : start + TEXTS_PER_CHUNK]
             logits = self.predict_logits(self.tokenize([example.text for example in chunk]))
             chunks.append(self.probs(logits))
-        return np.concatenate(chunks)
+        return np.concatenate(chunks)[:, self._sorted_ids]
 
     def tokenize(self, texts: Sequence[str], *, on_event: EventCallback = ignore) -> TokenizedTexts:
         """Return texts as the classifier reads them: repaired if it was trained so, and cut."""
@@ -288,7 +284,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
     def _become(self, loaded: LoadedModel, record: ModelRecord) -> None:
         self.loaded_: LoadedModel = replace(loaded, record=record, head_is_new=False)
-        self.classes_ = to_label_type(loaded.classifier.labels.labels, record.label_type)
+        labels = to_label_type(loaded.classifier.labels.labels, record.label_type)
+        # scikit-learn's scorers take sorted columns for granted; the string "10" precedes "9".
+        self._sorted_ids = np.argsort(labels, kind="stable")
+        self.classes_ = labels[self._sorted_ids]
 
     def _fitted(self) -> LoadedModel:
         if not hasattr(self, "loaded_"):

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lasttoken.config import check_ranges
 from lasttoken.events import EpochEnd
 from lasttoken.model.device import Precision
 
@@ -29,6 +30,22 @@ class FitSettings:
     seed: int
     precision: Precision
     device: torch.device
+
+    def __post_init__(self) -> None:
+        """Check every value that could train nothing or never end.
+
+        Raises:
+            ConfigError: at least one value is out of its range.
+        """
+        check_ranges(
+            self,
+            positive=(
+                "num_epochs", "batch_size", "gradient_accumulation_steps", "learning_rate",
+                "max_grad_norm", "early_stopping_patience",
+            ),
+            not_negative=("weight_decay", "warmup_fraction", "seed"),
+            below_one=("warmup_fraction",),
+        )  # fmt: skip
 
 
 @dataclass
