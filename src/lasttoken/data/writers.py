@@ -81,13 +81,21 @@ class RowWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the file; give it its name, or remove it if the block failed."""
+        """Close the file; give it its name, or remove it if the block failed.
+
+        Raises:
+            RunError: the last rows cannot be written.
+        """
         sink, self._sink = self._sink, None
         try:
             if sink is not None:
                 sink.close()
             if kind is None and self._path is not None and self._temporary is not None:
                 _put_in_place(self._temporary, self._path)
+        except OSError as fault:
+            if self._path is None:
+                raise  # a closed pipe is for the command line to judge
+            raise _cannot_write(self._path, fault) from fault
         finally:
             if self._temporary is not None:
                 self._temporary.unlink(missing_ok=True)
