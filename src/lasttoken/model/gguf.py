@@ -17,8 +17,6 @@ from lasttoken.errors import BackboneError
 from lasttoken.events import EventCallback, Note, Progress, ignore
 from lasttoken.model.quiet import quiet_transformers
 
-SAMPLE_MODELS = ("smollm2",)
-
 
 def fetch_sample_model(name: str, on_event: EventCallback = ignore) -> Path:
     """Return the model folder of a sample model, fetched and converted at the first call.

@@ -10,17 +10,16 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lasttoken.data.hub import HUB_TIMEOUT_SECONDS, ask_briefly
+from lasttoken.data.hub import HUB_ID, HUB_TIMEOUT_SECONDS, ask_briefly
+from lasttoken.data.samples import SAMPLE_MODELS
 from lasttoken.errors import BackboneError
 from lasttoken.events import EventCallback, Progress, ignore
-from lasttoken.model.gguf import SAMPLE_MODELS, convert_gguf, fetch_sample_model
+from lasttoken.model.gguf import convert_gguf, fetch_sample_model
 
-_HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
 _HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 _PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 
@@ -56,7 +55,7 @@ def locate_model(name: str) -> ModelSource:
     if path.is_dir():
         inspect_folder(path)
         return ModelSource(name, "folder")
-    if path.suffix == ".gguf" or not _HUB_ID.match(name) or name.startswith("."):
+    if path.suffix == ".gguf" or not HUB_ID.fullmatch(name) or name.startswith("."):
         raise _no_such_path(path)
     if "/" in name and path.parent.is_dir():
         raise _no_such_path(path)

@@ -28,12 +28,10 @@ class PredictOutcome:
     Attributes:
         num_texts: texts classified.
         num_truncated: texts that were cut at the model's limit.
-        num_skipped: unusable rows left out.
     """
 
     num_texts: int
     num_truncated: int
-    num_skipped: int
 
 
 def run_prediction(config: PredictConfig, *, on_event: EventCallback) -> PredictOutcome:
@@ -77,7 +75,7 @@ def run_prediction(config: PredictConfig, *, on_event: EventCallback) -> Predict
             num_truncated += sum(bool(result["truncated"]) for result in results)
             on_event(Progress("write", num_texts, None, "rows"))
         on_event(Progress("write", num_texts, num_texts, "rows"))
-    return PredictOutcome(num_texts, num_truncated, reader.skipped)
+    return PredictOutcome(num_texts, num_truncated)
 
 
 def _text_column(
