@@ -18,6 +18,7 @@ from lasttoken.data.labels import LabelSpec
 from lasttoken.errors import BatchError
 from lasttoken.model.attention import Packing
 from lasttoken.model.batch import MIN_PACKED_TOKENS, unpad
+from lasttoken.model.frozen import Entrance
 from lasttoken.model.probe import Proof
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ class Classifier(nn.Module):
             saved as it is.
         labels: C labels, and what the task does with logits.
         proof: how the backbone is read, as `probe.choose_path` found.
+
+    Attributes:
+        entrance: through which cached hidden states pass the frozen blocks by.
+        frozen: modules that stay in evaluation mode while the others train.
     """
 
     def __init__(self, hf_model: PreTrainedModel, labels: LabelSpec, proof: Proof) -> None:
@@ -39,6 +44,8 @@ class Classifier(nn.Module):
         self.hf_model = hf_model
         self.labels = labels
         self.proof = proof
+        self.entrance = Entrance()
+        self.frozen: tuple[nn.Module, ...] = ()
         self._read = {"packed": self._read_packed, "padded": self._read_padded}[proof.path]
 
     def forward(
@@ -48,6 +55,7 @@ class Classifier(nn.Module):
         cu_seqlens: Tensor | None = None,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
+        hidden_states: Tensor | None = None,
     ) -> SequenceClassifierOutput:
         """Classify a batch in either layout of `Gpt2ClassificationCollator`.
 
@@ -57,6 +65,8 @@ class Classifier(nn.Module):
             cu_seqlens: (B + 1,) offsets of a packed batch; None for a padded one.
             attention_mask: (B, L), 1 at real tokens of padded rows; None for packed.
             labels: (B,) int64 label ids, or None.
+            hidden_states: (1, W, H) fp32, what the frozen blocks gave for this packed batch; read
+                only inside `frozen.frozen_blocks_answered`.
 
         Returns:
             `logits` (B, C) fp32, and `loss`, the mean in nats (None without labels).
@@ -64,7 +74,11 @@ class Classifier(nn.Module):
         Raises:
             BatchError: neither `cu_seqlens` nor `attention_mask` says where texts end.
         """
-        pooled = self.pool_last_token(input_ids, position_ids, cu_seqlens, attention_mask)
+        self.entrance.hidden_states = hidden_states
+        try:
+            pooled = self.pool_last_token(input_ids, position_ids, cu_seqlens, attention_mask)
+        finally:
+            self.entrance.hidden_states = None
         logits = self._head(pooled)  # (B, C)
         loss = None
         if labels is not None:
@@ -97,6 +111,13 @@ class Classifier(nn.Module):
         """
         packed = _as_packed(input_ids, position_ids, cu_seqlens, attention_mask)
         return torch.stack(self._read(*packed, every_block=True), dim=1)
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Set training mode, but for the frozen modules: they have no dropout."""
+        super().train(mode)
+        for module in self.frozen:
+            module.training = False
+        return self
 
     def order_labels(self, labels: LabelSpec) -> None:
         """Move the head's rows so that the same labels have the ids of another order."""
