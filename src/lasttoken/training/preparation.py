@@ -28,6 +28,7 @@ class PreparedTraining:
         settings: of the loop.
         max_length: tokens at which texts are cut.
         data_fingerprint: SHA-256 over the training examples.
+        num_blocks: of the model before `settings.depth` cut it.
     """
 
     loaded: LoadedModel
@@ -36,6 +37,7 @@ class PreparedTraining:
     settings: FitSettings
     max_length: int
     data_fingerprint: str
+    num_blocks: int
 
     def tokenize(
         self, examples: Sequence[Example], *, on_event: EventCallback = ignore
@@ -65,7 +67,8 @@ def prepare_training(
 
     Raises:
         BackboneError: the model cannot be had or used.
-        ConfigError: `max_length` is more than the model can read.
+        ConfigError: `max_length` is more than the model can read, `depth` or `trainable` more
+            than it has blocks, or there is too little room for what frozen blocks give.
         DatasetError: there are fewer than two labels, or validation has one that training has not.
     """
     labels = LabelSpec.from_labels(str(example.label) for example in train)
@@ -73,7 +76,8 @@ def prepare_training(
     folder = fetch_model(locate_model(model), on_event)
     loaded = load_for_training(folder, labels, seed=settings.seed)
     tell_reading_path(loaded, on_event)
-    if not loaded.head_is_new:
+    num_blocks = apply_depth(model, loaded.classifier, settings)
+    if not loaded.head_is_new and settings.learns.kind != "probe":
         on_event(Note("the model's own head is kept: its labels are the same"))
     limit = loaded.token_limit
     if max_length is not None and max_length > limit:
@@ -90,7 +94,11 @@ def prepare_training(
         )
         for examples in (train, validating)
     )
-    return PreparedTraining(loaded, training, validation, settings, cut_at, fingerprint(train))
+    prepared = PreparedTraining(
+        loaded, training, validation, settings, cut_at, fingerprint(train), num_blocks
+    )
+    check_scratch_room(prepared)
+    return prepared
 
 
 def tell_reading_path(loaded: LoadedModel, on_event: EventCallback) -> None:
