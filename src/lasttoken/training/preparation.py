@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,9 +11,13 @@ from lasttoken.data.labels import LabelSpec
 from lasttoken.data.splits import fingerprint
 from lasttoken.errors import ConfigError
 from lasttoken.events import EventCallback, Note, ignore
+from lasttoken.model.blocks import cut_blocks, find_blocks
+from lasttoken.model.classifier import Classifier
 from lasttoken.model.folder import LoadedModel, load_for_training
 from lasttoken.model.sources import fetch_model, locate_model
 from lasttoken.model.tokens import TokenizedTexts, tokenize
+from lasttoken.training.cache import check_room
+from lasttoken.training.features import features_shape
 from lasttoken.training.sampler import TokenizedExamples
 from lasttoken.training.state import FitSettings
 
@@ -76,7 +81,7 @@ def prepare_training(
     folder = fetch_model(locate_model(model), on_event)
     loaded = load_for_training(folder, labels, seed=settings.seed)
     tell_reading_path(loaded, on_event)
-    num_blocks = apply_depth(model, loaded.classifier, settings)
+    num_blocks = _apply_depth(model, loaded.classifier, settings)
     if not loaded.head_is_new and settings.learns.kind != "probe":
         on_event(Note("the model's own head is kept: its labels are the same"))
     limit = loaded.token_limit
@@ -97,7 +102,7 @@ def prepare_training(
     prepared = PreparedTraining(
         loaded, training, validation, settings, cut_at, fingerprint(train), num_blocks
     )
-    check_scratch_room(prepared)
+    _check_room(prepared)
     return prepared
 
 
@@ -107,6 +112,45 @@ def tell_reading_path(loaded: LoadedModel, on_event: EventCallback) -> None:
     if proof.path != "packed":
         text = f"this model is read {proof.path}, not packed: {proof.reason}"
         on_event(Note(text, is_warning=True))
+
+
+def _apply_depth(model: str, classifier: Classifier, settings: FitSettings) -> int:
+    """Cut the model at a depth that is given as a number; return how many blocks it had.
+
+    Raises:
+        ConfigError: it has fewer blocks than it shall keep or train.
+    """
+    keeps, learns = settings.keeps, settings.learns
+    if settings.trainable == "full" and keeps is None:
+        return int(classifier.hf_model.config.get_text_config().num_hidden_layers)
+    num_blocks = len(find_blocks(classifier.hf_model))
+    if isinstance(keeps, int) and keeps > num_blocks:
+        raise ConfigError(
+            f"--depth {keeps}: model {model!r} has {num_blocks} blocks",
+            expected=f"1 to {num_blocks}, or auto",
+            remedy="--depth auto",
+        )
+    kept = keeps if isinstance(keeps, int) else num_blocks
+    if learns.num_blocks is not None and learns.num_blocks > kept:
+        cut = f", of which --depth {kept} keeps {kept}" if kept < num_blocks else ""
+        raise ConfigError(
+            f"--trainable {settings.trainable}: model {model!r} has {num_blocks} blocks{cut}",
+            expected=f"last-1 to last-{kept}, full, or probe",
+            remedy=f"--trainable last-{kept}",
+        )
+    cut_blocks(classifier.hf_model, kept)
+    return num_blocks
+
+
+def _check_room(prepared: PreparedTraining) -> None:
+    """Check that what frozen blocks give will fit on the disk, before the work begins."""
+    settings, classifier = prepared.settings, prepared.loaded.classifier
+    splits = (prepared.training.texts, prepared.validating.texts)
+    if settings.learns.kind == "last":
+        width = int(classifier.hf_model.config.get_text_config().hidden_size)
+        check_room(sum(int(texts.offsets[-1]) for texts in splits) * width * 4)
+    if settings.learns.kind == "probe":
+        check_room(sum(math.prod(features_shape(classifier, len(texts))) for texts in splits) * 4)
 
 
 def _tokenize(
