@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 
 Layout = Literal["packed", "left"]
 
-# A packed batch is filled up to an even width of at least 16 tokens, so that a text alone gives the
-# bits it gives in a crowd. Below 16 rows the matrix kernels of a CPU take another path and round
-# differently; and an odd number of rows, split between two threads, can end one thread's share of
-# an activation inside a vector register, whose rest is computed by scalar code, rounded otherwise.
 MIN_PACKED_TOKENS = 16
 
 
@@ -65,6 +61,17 @@ class Batch:
         return inputs if self.targets is None else {**inputs, "labels": self.targets}
 
 
+def steady_rows(num_rows: int) -> int:
+    """Return the rows to compute, so that a text alone gives the bits it gives in a crowd.
+
+    An even number of at least 16. Below 16 rows the matrix kernels of a CPU take another path and
+    round differently; and an odd number of rows, split between two threads, can end one thread's
+    share of an activation inside a vector register, whose rest is computed by scalar code,
+    rounded otherwise.
+    """
+    return max(num_rows + num_rows % 2, MIN_PACKED_TOKENS)
+
+
 def pack_examples(
     token_ids: Sequence[NDArray[np.int32]],
     *,
@@ -89,7 +96,7 @@ def pack_examples(
     seqlens = _checked_lengths(token_ids)
     cu_seqlens = np.concatenate([[0], np.cumsum(seqlens)])
     num_tokens = int(cu_seqlens[-1])
-    width = max(num_tokens + num_tokens % 2, MIN_PACKED_TOKENS)
+    width = steady_rows(num_tokens)
     input_ids = np.zeros((1, width), dtype=np.int64)
     input_ids[0, :num_tokens] = np.concatenate(token_ids)
     starts = np.append(cu_seqlens[:-1], num_tokens)

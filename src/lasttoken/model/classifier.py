@@ -16,8 +16,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from lasttoken.data.labels import LabelSpec
 from lasttoken.errors import BatchError
-from lasttoken.model.attention import Packing
-from lasttoken.model.batch import MIN_PACKED_TOKENS, unpad
+from lasttoken.model.batch import steady_rows, unpad
+from lasttoken.model.packing import Packing
 from lasttoken.model.probe import Proof
 
 if TYPE_CHECKING:
@@ -112,11 +112,11 @@ class Classifier(nn.Module):
         """Return logits (B, C) in fp32: the head costs nothing and rounds everything.
 
         Few rows are filled up to the least number at which a matrix kernel's rounding no longer
-        depends on how many there are (see `batch.MIN_PACKED_TOKENS`).
+        depends on how many there are (see `batch.steady_rows`).
         """
         head: Any = self.hf_model.score
         num_rows = len(pooled)
-        filler = (0, 0, 0, max(MIN_PACKED_TOKENS - num_rows, 0))
+        filler = (0, 0, 0, steady_rows(num_rows) - num_rows)
         with torch.autocast(pooled.device.type, enabled=False):
             rows = nn.functional.pad(pooled.to(head.weight.dtype), filler)
             logits: Tensor = head(rows)[:num_rows]
@@ -125,7 +125,10 @@ class Classifier(nn.Module):
     def _read_packed(
         self, input_ids: Tensor, position_ids: Tensor, cu_seqlens: Tensor, *, every_block: bool
     ) -> tuple[Tensor, ...]:
-        packing = Packing.from_cu_seqlens(cu_seqlens, input_ids.shape[1], input_ids.device)
+        last = last_tokens(cu_seqlens.cpu())  # (B,)
+        packing = Packing.from_cu_seqlens(
+            cu_seqlens, input_ids.shape[1], input_ids.device, read=last
+        )
         output = self.hf_model.base_model(
             input_ids=input_ids,
             position_ids=position_ids,
@@ -135,8 +138,8 @@ class Classifier(nn.Module):
             output_hidden_states=every_block,
             packing=packing,
         )
-        last = last_tokens(cu_seqlens).to(input_ids.device)  # (B,)
-        return tuple(states[0][last] for states in _blocks(output, every_block))
+        rows = last.to(input_ids.device)
+        return tuple(states[0][rows] for states in _blocks(output, every_block))
 
     def _read_padded(
         self, input_ids: Tensor, position_ids: Tensor, cu_seqlens: Tensor, *, every_block: bool
