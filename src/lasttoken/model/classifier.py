@@ -16,6 +16,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from lasttoken.data.labels import LabelSpec
 from lasttoken.errors import BatchError
+from lasttoken.model import products
 from lasttoken.model.batch import steady_rows, unpad
 from lasttoken.model.packing import Packing
 from lasttoken.model.probe import Proof
@@ -40,6 +41,13 @@ class Classifier(nn.Module):
         self.labels = labels
         self.proof = proof
         self._read = {"packed": self._read_packed, "padded": self._read_padded}[proof.path]
+        products.install(hf_model.base_model)
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Set training or evaluation mode; training gives up what only prediction needs."""
+        if mode:
+            products.release(self.hf_model.base_model)
+        return super().train(mode)
 
     def forward(
         self,
