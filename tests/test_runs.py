@@ -447,6 +447,16 @@ def test_evaluate_scores_other_data_beside_the_run(
     assert lasttoken("evaluate", run_copy, other, "--overwrite").code == 0
 
 
+def test_evaluate_takes_a_column_given_as_text_even_if_it_was_the_label_of_training(
+    lasttoken: Command, run_copy: Path, tmp_path: Path, without_plots: None
+) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("label,verdict\nfine film,pos\npoor film,neg\n")
+    outcome = lasttoken("evaluate", run_copy, other, "--text-column", "label")
+    assert outcome.code == 0, outcome.err
+    assert "label column: 'verdict' (guessed" in outcome.err
+
+
 def test_evaluating_the_test_split_gives_the_scores_of_the_run(
     train: Command, lasttoken: Command, tmp_path: Path
 ) -> None:

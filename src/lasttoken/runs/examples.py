@@ -97,7 +97,11 @@ def read_alike(
     Raises:
         DatasetError: the data is not as described.
     """
-    hoped = Columns(given.text or known.text, given.label or known.label)
+    # What training knew gives way where the user now gives that very column for the other.
+    hoped = Columns(
+        given.text or (known.text if known.text != given.label else None),
+        given.label or (known.label if known.label != given.text else None),
+    )
     try:
         return read(hoped)
     except DatasetError as error:
