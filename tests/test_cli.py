@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -371,6 +372,65 @@ def test_a_reader_that_has_heard_enough_is_no_error(
     monkeypatch.setattr(sys, "stdout", Closed())
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert main(["predict", str(finished_run), str(tmp_path / "in.txt")]) == 0
+
+
+FULL = Path("/dev/full")  # every write to it says that the disk is full
+NO_ROOM = ["error: standard output: No space left on device"]
+NO_OUTPUT = ["error: standard output: closed"]
+
+
+def told(redirection: str, *words: object) -> tuple[int, list[str]]:
+    """Run a command under a shell that redirects its output; returns exit code and messages."""
+    line = " ".join(shlex.quote(str(word)) for word in (sys.executable, "-m", "lasttoken", *words))
+    environment = {key: os.environ[key] for key in os.environ if key != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        ["sh", "-c", f"{line} {redirection}"],
+        env=environment, stderr=subprocess.PIPE, text=True, timeout=120,
+    )  # fmt: skip
+    return done.returncode, done.stderr.splitlines()
+
+
+def check_three_lines(outcome: tuple[int, list[str]], first: list[str]) -> None:
+    code, lines = outcome
+    assert code == 2, lines
+    assert lines[-3:-2] == first
+    assert lines[-2] in (
+        "expected: an output that can be written, with room left",
+        "expected: a place that can be written, with room left",
+    )
+    assert lines[-1].startswith("try: ")
+    assert not any("Traceback" in line or "Exception" in line for line in lines)
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["--version"]])
+def test_help_that_cannot_be_printed_is_told_in_three_lines(words: list[str]) -> None:
+    check_three_lines(told(f"> {FULL}", *words), NO_ROOM)
+    check_three_lines(told(">&-", *words), NO_OUTPUT)
+    assert told("| true", *words)[1] == []
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+def test_predictions_that_cannot_be_printed_are_told_in_three_lines(
+    finished_run: Path, tmp_path: Path
+) -> None:
+    texts = tmp_path / "in.txt"
+    texts.write_text("good\n")
+    check_three_lines(told(f"> {FULL}", "predict", finished_run, texts), NO_ROOM)
+    check_three_lines(told(">&-", "predict", finished_run, texts), NO_OUTPUT)
+    code, lines = told("| true", "predict", finished_run, texts)
+    assert (code, [line for line in lines if "Error" in line or "error" in line]) == (0, [])
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+def test_training_whose_lines_cannot_be_printed_is_finished_and_then_told_in_three_lines(
+    tiny_gpt2: Path, reviews: Path, tmp_path: Path
+) -> None:
+    words = ("train", reviews, "--model", tiny_gpt2, "--output-dir", tmp_path / "run", *FAST)
+    check_three_lines(told(">&-", *words), NO_OUTPUT)
+    assert not (tmp_path / "run").exists()
+    check_three_lines(told(f"> {FULL}", *words), NO_ROOM)
+    assert (tmp_path / "run" / "report.html").exists()
 
 
 # ---- what is shown ----
