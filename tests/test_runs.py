@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import FAST, REVIEWS, Command, check_refused, hash_folder, write_reviews
+from lasttoken.config import TrainConfig
+from lasttoken.runs.examples import read_examples
 
 HISTORY_KEYS = [
     *("epoch", "step", "train_loss", "train_accuracy"),
@@ -445,6 +447,42 @@ def test_evaluate_scores_other_data_beside_the_run(
     )
     assert hash_folder(folder) == done
     assert lasttoken("evaluate", run_copy, other, "--overwrite").code == 0
+
+
+def test_evaluate_tells_how_many_of_its_texts_were_trained_on(
+    lasttoken: Command, run_copy: Path, tmp_path: Path, without_plots: None
+) -> None:
+    settings = read_json(run_copy / "run.json")["settings"]
+    seen = [example.text for example in read_examples(TrainConfig(**settings)).splits.train]
+    rows = [("fine film", "pos"), (seen[0], "neg"), (seen[1].upper(), "pos")]
+    other = write_table(tmp_path / "other.csv", rows)
+    outcome = lasttoken("evaluate", run_copy, other)
+    assert outcome.code == 0, outcome.err
+    told = "2 of 3 scored texts stand in the run's training data too"
+    assert f"warning: {told}" in outcome.err
+    report = (run_copy / "evaluations" / "other" / "report.html").read_text()
+    assert told.replace("'", "&#39;") in report
+    write_table(other, rows[:1])
+    outcome = lasttoken("evaluate", run_copy, other, "--overwrite")
+    assert "training data too" not in outcome.err
+
+
+def test_evaluations_of_two_files_of_one_name_stand_beside_each_other(
+    lasttoken: Command, run_copy: Path, tmp_path: Path, without_plots: None
+) -> None:
+    rows = [("fine film", "pos"), ("poor film", "neg")]
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+        write_table(tmp_path / str(number) / "other.csv", rows * number)
+    folders = [run_copy / "evaluations" / name for name in ("other", "other-2")]
+    for number, folder in enumerate(folders, start=1):
+        outcome = lasttoken("evaluate", run_copy, f"{number}/other.csv")
+        assert outcome.code == 0, outcome.err
+        assert read_json(folder / "metrics.json")["test"]["num_examples"] == 2 * number
+    for number, folder in enumerate(folders, start=1):
+        outcome = lasttoken("evaluate", run_copy, tmp_path / str(number) / "other.csv")
+        assert outcome.code == 2
+        assert f"{folder}: this evaluation is there already" in outcome.err
 
 
 def test_evaluate_takes_a_column_given_as_text_even_if_it_was_the_label_of_training(

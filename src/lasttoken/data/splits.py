@@ -12,7 +12,7 @@ from lasttoken.data.stratify import limit_examples, required_label, set_aside
 from lasttoken.errors import DatasetError
 from lasttoken.events import EventCallback, Note, ignore
 
-__all__ = ["Splits", "fingerprint", "limit_examples", "set_aside", "split_examples"]
+__all__ = ["Splits", "fingerprint", "limit_examples", "set_aside", "split_examples", "tell_leaks"]
 
 # The default of --validation and --test: only this one gives way to a split of the data's own.
 DEFAULT_FRACTION = "0.1"
@@ -90,7 +90,7 @@ def split_examples(
             )
         _check_labels_known(parts[name], labels, name)
     for name, examples in given.items():
-        _tell_leaks(train, examples, name, on_event)
+        tell_leaks(train, examples, name, on_event)
     return Splits(
         train=limit_examples(parts["train"], limit, seed, on_event),
         validation=parts["validation"],
@@ -151,9 +151,20 @@ def _check_labels_known(examples: _Examples, labels: set[str], name: str) -> Non
     )
 
 
-def _tell_leaks(train: _Examples, given: _Examples, name: str, on_event: EventCallback) -> None:
+def tell_leaks(
+    train: _Examples, others: _Examples, name: str, on_event: EventCallback, *, where: str = "the"
+) -> None:
+    """Warn of texts that stand in training data too: copies, as `fold_text` sees them.
+
+    Args:
+        train: what was or will be trained on.
+        others: what is scored.
+        name: of `others`, for the message.
+        on_event: told the count, if there are any.
+        where: whose training data it is, for the message.
+    """
     known = {fold_text(example.text) for example in train}
-    count = sum(fold_text(example.text) in known for example in given)
+    count = sum(fold_text(example.text) in known for example in others)
     if count:
-        text = f"{count:,} of {len(given):,} {name} texts stand in the training data too"
+        text = f"{count:,} of {len(others):,} {name} texts stand in {where} training data too"
         on_event(Note(text, is_warning=True))
