@@ -66,11 +66,11 @@ def process(tmp_path: Path):
 # ---- help ----
 
 
-@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)])
-def test_help_answers_in_half_a_second_without_torch(process, words: list[str]) -> None:
+def check_answers_at_once(process, words: list[str], expected_code: int) -> str:
+    """Check that a command ends within half a second and without torch; returns its messages."""
     code = (
         "import sys; from lasttoken.cli import main; "
-        f"code = main({[*words, '--help']!r}); "
+        f"code = main({words!r}); "
         "heavy = {'torch', 'transformers', 'numpy', 'sklearn', 'datasets', 'pyarrow', "
         "'matplotlib', 'huggingface_hub'} & set(sys.modules); "
         "sys.exit(f'imported {heavy}' if heavy else code)"
@@ -80,11 +80,30 @@ def test_help_answers_in_half_a_second_without_torch(process, words: list[str]) 
         started = time.perf_counter()
         done, sockets = process("-c", code)
         seconds.append(time.perf_counter() - started)
-        assert done.returncode == 0, done.stderr
-        assert (done.stderr, sockets) == ("", [])
+        assert done.returncode == expected_code, done.stderr
+        assert sockets == []
         if seconds[-1] < 0.5:
             break
     assert min(seconds) < 0.5, seconds
+    return done.stderr
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)])
+def test_help_answers_in_half_a_second_without_torch(process, words: list[str]) -> None:
+    assert check_answers_at_once(process, [*words, "--help"], 0) == ""
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_a_missing_run_or_file_is_told_in_half_a_second_without_torch(
+    process, tmp_path: Path, command: str
+) -> None:
+    told = check_answers_at_once(process, [command, "runs/none", "texts.csv"], 2)
+    assert told.startswith("error: runs/none: no such folder")
+    folder = tmp_path / "run" / "model"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    told = check_answers_at_once(process, [command, str(folder.parent), "./texts.csv"], 2)
+    assert told.startswith("error: ./texts.csv: no such file or folder")
 
 
 def test_the_overview_names_every_command_and_a_first_thing_to_type(lasttoken: Command) -> None:

@@ -116,6 +116,9 @@ def _train(config: TrainConfig, screen: Screen, command: Sequence[str]) -> None:
 
 def _evaluate(config: EvaluateConfig, screen: Screen, command: Sequence[str]) -> None:
     del command
+    from lasttoken.runs.preflight import locate_evaluation
+
+    locate_evaluation(config)
     from lasttoken.runs.evaluate import run_evaluation
 
     outcome = run_evaluation(config, on_event=screen)
@@ -124,6 +127,9 @@ def _evaluate(config: EvaluateConfig, screen: Screen, command: Sequence[str]) ->
 
 def _predict(config: PredictConfig, screen: Screen, command: Sequence[str]) -> None:
     del command
+    from lasttoken.runs.preflight import locate_prediction
+
+    locate_prediction(config)
     from lasttoken.runs.predict import run_prediction
 
     outcome = run_prediction(config, on_event=screen)

@@ -18,7 +18,8 @@ from lasttoken.evaluation.baseline import BaselineResult
 from lasttoken.evaluation.evaluate import Evaluation
 from lasttoken.evaluation.verdict import verdict
 from lasttoken.events import EventCallback, Note, NoteKeeper
-from lasttoken.model.folder import ModelRecord, model_folder
+from lasttoken.model.folder import ModelRecord
+from lasttoken.model.location import model_folder
 from lasttoken.runs.examples import Columns, describe_lengths, read_alike, read_examples
 from lasttoken.runs.record import RECORD_NAME, read_record
 from lasttoken.runs.results import label_ids, run_baselines, score, write_results
