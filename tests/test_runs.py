@@ -155,6 +155,20 @@ def test_guessed_columns_are_guessed_anew_where_another_file_has_not_got_them(
     assert "text column: 'review' (guessed; --text-column changes it)" in outcome.err
 
 
+def test_labels_that_differ_only_by_case_or_white_space_are_told(
+    train: Command, tmp_path: Path
+) -> None:
+    rows = [(text, " Pos" if n % 5 == 0 and label == "pos" else label)
+            for n, (text, label) in enumerate(REVIEWS)]  # fmt: skip
+    outcome = train(write_table(tmp_path / "reviews.csv", rows), "--output-dir", "run")
+    assert outcome.code == 0, outcome.err
+    told = (
+        "labels that differ only by case or white space: &#39; Pos&#39; (4) and &#39;pos&#39; (16)"
+    )
+    assert f"warning: {told.replace('&#39;', chr(39))}\n" in outcome.err
+    assert told in Path("run/report.html").read_text()
+
+
 @pytest.mark.parametrize(
     "labels", [("NA", "None"), ("1", "01"), ("null", "nan"), ("true", "false"), ("1.0", "1")]
 )
