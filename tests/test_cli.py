@@ -145,10 +145,12 @@ def test_a_clean_run_prints_no_warning_and_opens_no_socket(
     process, tmp_path: Path, tiny_gpt2: Path
 ) -> None:
     data = write_reviews(tmp_path / "reviews.csv")
+    other = tmp_path / "other.csv"  # not what was trained on, which is told
+    other.write_text(data.read_text().replace(" film", " play"))
     (tmp_path / "texts.txt").write_text("good\nbad\n")
     commands = [
         ["train", data, "--model", tiny_gpt2, "--output-dir", "run", *FAST],
-        ["evaluate", "run", data],
+        ["evaluate", "run", other],
         ["predict", "run", tmp_path / "texts.txt", "--output", "labels.csv"],
     ]
     done, sockets = process(
