@@ -24,6 +24,8 @@ InputFormat = Literal["auto", "csv", "tsv", "jsonl", "parquet", "text"]
 
 DEFAULT_MODEL = "gpt2"
 
+LARGEST_SEED = 2**32 - 1  # that numpy and scikit-learn take
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -76,8 +78,9 @@ class TrainConfig:
                 "limit", "max_length", "num_epochs", "batch_size", "gradient_accumulation_steps",
                 "learning_rate", "max_grad_norm", "early_stopping_patience",
             ),
-            not_negative=("weight_decay", "warmup_fraction", "seed"),
+            not_negative=("weight_decay", "warmup_fraction"),
             below_one=("warmup_fraction",),
+            seeds=("seed",),
         )  # fmt: skip
 
 
@@ -163,6 +166,7 @@ def check_ranges(
     positive: tuple[str, ...] = (),
     not_negative: tuple[str, ...] = (),
     below_one: tuple[str, ...] = (),
+    seeds: tuple[str, ...] = (),
 ) -> None:
     """Check the ranges of a dataclass's numbers; None passes, all faults are told together.
 
@@ -173,6 +177,7 @@ def check_ranges(
         (positive, "a number above 0", lambda value: value > 0),
         (not_negative, "0 or more", lambda value: value >= 0),
         (below_one, "below 1", lambda value: value < 1),
+        (seeds, f"between 0 and {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED),
     ]
     faults = []
     for names, expected, holds in rules:

@@ -14,7 +14,7 @@ from lasttoken.errors import RunError
 from lasttoken.estimator import TextClassifier
 from lasttoken.evaluation.evaluate import Evaluation
 from lasttoken.evaluation.verdict import verdict
-from lasttoken.events import EpochEnd, Event, EventCallback, Note, Progress
+from lasttoken.events import EpochEnd, Event, EventCallback, Note, NoteKeeper, Progress
 from lasttoken.model.tokens import TokenizedTexts
 from lasttoken.runs.examples import (
     describe_lengths,
@@ -130,24 +130,6 @@ def run_training(
     record["results"] = run_results(fitted, watch)
     write_record(folder, {**record, "status": "finished"})
     return TrainOutcome(folder, metrics, watch.total, was_finished=False)
-
-
-class NoteKeeper:
-    """Pass events on, and keep the warnings for the report.
-
-    Args:
-        on_event: gets every event.
-    """
-
-    def __init__(self, on_event: EventCallback) -> None:
-        self._on_event = on_event
-        self.warnings: list[str] = []
-
-    def __call__(self, event: Event) -> None:
-        """Take an event."""
-        if isinstance(event, Note) and event.is_warning:
-            self.warnings.append(event.text)
-        self._on_event(event)
 
 
 class _HistoryWriter:
