@@ -161,11 +161,13 @@ def test_the_best_epoch_is_kept_not_the_last(decoder: str) -> None:
 
 def test_the_kept_weights_are_those_of_the_best_epoch(decoder: str) -> None:
     epochs = 4
-    classifier = fitted(decoder, num_epochs=epochs, learning_rate=0.05)  # too hot to end well
-    best = classifier.best_epoch_
-    kept = classifier.history_[best - 1].validation_macro_f1
-    assert best < epochs, "the rate was chosen so that a later epoch is worse"
-    parts = TextClassifier(decoder)  # the same split as `fit` made
+    # A rate too hot to end well; on which seeds a later epoch is worse depends on the machine.
+    runs = (
+        fitted(decoder, num_epochs=epochs, learning_rate=0.05, seed=seed) for seed in range(9)
+    )
+    classifier = next(run for run in runs if run.best_epoch_ < epochs)
+    kept = classifier.history_[classifier.best_epoch_ - 1].validation_macro_f1
+    parts = TextClassifier(decoder, seed=classifier.seed)  # the same split as `fit` made
     from lasttoken.data.examples import examples_from_python
     from lasttoken.data.splits import set_aside
     from lasttoken.evaluation.metrics import macro_f1

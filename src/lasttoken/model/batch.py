@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Layout = Literal["packed", "left"]
 
 MIN_PACKED_TOKENS = 16
+FILLER_TOKEN = 0  # behind the last text of a packed row, read by nobody
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Batch:
     """What one forward pass sees: B sequences of T tokens in all, packed.
 
     Attributes:
-        input_ids: (1, W) int64, W = T made even and at least 16 by a filler of token 0.
+        input_ids: (1, W) int64, W = T made even and at least 16 by a filler token.
         position_ids: (1, W) int64, tokens since the start of the sequence.
         cu_seqlens: (B + 1,) int32 offsets, first 0 and last T.
         targets: (B,) int64 label ids, (B, C) for other tasks, or None.
@@ -97,7 +98,7 @@ def pack_examples(
     cu_seqlens = np.concatenate([[0], np.cumsum(seqlens)])
     num_tokens = int(cu_seqlens[-1])
     width = steady_rows(num_tokens)
-    input_ids = np.zeros((1, width), dtype=np.int64)
+    input_ids = np.full((1, width), FILLER_TOKEN, dtype=np.int64)
     input_ids[0, :num_tokens] = np.concatenate(token_ids)
     starts = np.append(cu_seqlens[:-1], num_tokens)
     # The filler counts as one more sequence, so its positions restart at 0 as well.

@@ -6,6 +6,7 @@ Everything that changes, beside weights and optimizer, is one `TrainState`.
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -17,8 +18,9 @@ from lasttoken.errors import ConfigError
 from lasttoken.evaluation.metrics import macro_f1
 from lasttoken.events import EpochEnd, EventCallback, ignore
 from lasttoken.inference.prediction import budget_batches
-from lasttoken.model.batch import Gpt2ClassificationCollator
+from lasttoken.model.batch import FILLER_TOKEN, Gpt2ClassificationCollator
 from lasttoken.model.classifier import Classifier
+from lasttoken.model.embedding import seen_tokens_only
 from lasttoken.training.loop import PassResult, plain_accelerator, train, validation
 from lasttoken.training.optim import make_optimizer, make_schedule, rate_at
 from lasttoken.training.preparation import PreparedTraining
@@ -43,6 +45,11 @@ def fit(
     Raises:
         ConfigError: several processes were launched, which this version does not support.
     """
+    with _seen_tokens(prepared):
+        return _fit(prepared, tokens_after, on_event)
+
+
+def _fit(prepared: PreparedTraining, tokens_after: int, on_event: EventCallback) -> FitResult:
     settings, classifier = prepared.settings, prepared.loaded.classifier
     training, validating = prepared.training, prepared.validating
     collator = Gpt2ClassificationCollator(
@@ -131,6 +138,15 @@ def fit(
         estimated_seconds=estimator.estimated_seconds,
         seconds_at_estimate=estimator.seconds_at_estimate,
     )
+
+
+def _seen_tokens(prepared: PreparedTraining) -> AbstractContextManager[None]:
+    """Train the embeddings of tokens that occur; with weight decay all, since every row decays."""
+    if prepared.settings.weight_decay > 0:
+        return nullcontext()
+    texts = (prepared.training.texts.token_ids, prepared.validating.texts.token_ids)
+    token_ids = np.concatenate([*texts, [FILLER_TOKEN]])
+    return seen_tokens_only(prepared.loaded.classifier.hf_model, token_ids)
 
 
 def num_steps_per_epoch(num_examples: int, settings: FitSettings) -> int:
