@@ -105,13 +105,13 @@ def attend_causally(query: Tensor, key: Tensor, value: Tensor, scoring: Scoring)
     """Attend in one bucket.
 
     Shapes:
-        query (texts, heads, length, D); key, value (texts, key-value heads, prompt + length, D);
+        query (heads, texts, length, D); key, value (key-value heads, texts, prompt + length, D);
         returns the query's shape.
     """
-    repeats = query.shape[1] // key.shape[1]
+    repeats = query.shape[0] // key.shape[0]
     if repeats > 1:
-        key = key.repeat_interleave(repeats, dim=1)
-        value = value.repeat_interleave(repeats, dim=1)
+        key = key.repeat_interleave(repeats, dim=0)
+        value = value.repeat_interleave(repeats, dim=0)
     length, num_keys = query.shape[2], key.shape[2]
     window = scoring.window if scoring.window is not None and scoring.window < num_keys else None
     fused_is_faster = num_keys > LONGEST_MATMUL_ROW or query.device.type != "cpu"
@@ -119,20 +119,36 @@ def attend_causally(query: Tensor, key: Tensor, value: Tensor, scoring: Scoring)
         plain = window is None and length == num_keys
         seen = None if plain else _causal_mask(length, num_keys, window, torch.bool, query.device)
         return nn.functional.scaled_dot_product_attention(
-            query, key, value, seen, scoring.dropout, is_causal=plain, scale=scoring.scale
-        )
-    scores = torch.matmul(query * scoring.scale, key.transpose(-1, -2))  # (texts, heads, length, keys)
-    mask = _causal_mask(length, num_keys, window, scores.dtype, scores.device)
-    return weigh(scores, mask, value, scoring)
+            query.transpose(0, 1),
+            key.transpose(0, 1),
+            value.transpose(0, 1),
+            seen,
+            scoring.dropout,
+            is_causal=plain,
+            scale=scoring.scale,
+        ).transpose(0, 1)
+    mask = _causal_mask(length, num_keys, window, query.dtype, query.device)
+    return weigh(
+        query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), mask, scoring
+    ).view(query.shape)
 
 
-def weigh(scores: Tensor, mask: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
-    """Return the values (..., keys, D) weighed by the softmax of masked scores (..., rows, keys)."""
-    if scoring.softcap is not None:
-        scores = scoring.softcap * torch.tanh(scores / scoring.softcap)
-    weights = (scores + mask).softmax(dim=-1, dtype=torch.float32).to(value.dtype)
+def weigh(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scoring: Scoring) -> Tensor:
+    """Attend by plain matrix products.
+
+    Shapes:
+        query (B, rows, D); key, value (B, keys, D); mask broadcasts to (B, rows, keys) and is added
+        to the scores; returns the query's shape.
+    """
+    mask = mask.expand(len(query), -1, -1)
+    if scoring.softcap is None:
+        scores = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=scoring.scale)
+    else:
+        scores = torch.bmm(query * scoring.scale, key.transpose(1, 2))
+        scores = scoring.softcap * torch.tanh(scores / scoring.softcap) + mask
+    weights = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
     weights = nn.functional.dropout(weights, p=scoring.dropout, training=scoring.dropout > 0.0)
-    return torch.matmul(weights, value)
+    return torch.bmm(weights, value)
 
 
 @lru_cache(maxsize=64)

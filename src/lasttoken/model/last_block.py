@@ -118,31 +118,35 @@ class _RowQueries:
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
         """Return (1, R, heads, D) for a query of (1, heads, R, D); its own keys are not needed."""
         num_groups = self.key.shape[1]
-        grouped = query[0].transpose(0, 1).unflatten(1, (num_groups, -1))  # (R, groups, shared, D)
-        key_slots, value_slots = (self.packing.to_slots(t) for t in (self.key, self.value))
+        grouped = query[0].unflatten(0, (num_groups, -1)).transpose(1, 2)  # (groups, R, shared, D)
+        keys, values = self.packing.rows(self.key), self.packing.rows(self.value)
         slots = self.packing.token_to_slot.cpu()[self.places].numpy()
         outputs, order = [], []
-        for bucket in self.packing.buckets:
+        for place, bucket in enumerate(self.packing.buckets):
             asking = np.flatnonzero((bucket.start <= slots) & (slots < bucket.stop))
             if not len(asking):
                 continue
-            row, place = np.divmod(slots[asking] - bucket.start, bucket.length)
-            texts = torch.from_numpy(row).to(query.device)
-            keys = bucket.with_prompt(bucket.rows(key_slots).index_select(0, texts), self.key)
-            values = bucket.with_prompt(bucket.rows(value_slots).index_select(0, texts), self.value)
-            which = torch.from_numpy(asking).to(query.device)
-            scores = torch.matmul(
-                grouped.index_select(0, which) * scoring.scale, keys.transpose(-1, -2)
-            )
+            text, position = np.divmod(slots[asking] - bucket.start, bucket.length)
+            texts = torch.from_numpy(text).to(query.device)
             seen = visible(
-                bucket.prompt + place[:, None], np.arange(keys.shape[2])[None], scoring.window
+                bucket.prompt + position[:, None],
+                np.arange(bucket.prompt + bucket.length)[None],
+                scoring.window,
             )  # (asking, keys)
-            mask = as_mask(seen[:, None, None], scores.dtype, scores.device)
-            outputs.append(weigh(scores, mask, values, scoring))  # (asking, groups, shared, D)
+            queries = grouped.index_select(1, torch.from_numpy(asking).to(query.device))
+            mask = as_mask(seen[:, None], queries.dtype, query.device)
+            attended = weigh(
+                queries.flatten(0, 1),
+                bucket.with_prompt(keys[place].index_select(1, texts), self.key).flatten(0, 1),
+                bucket.with_prompt(values[place].index_select(1, texts), self.value).flatten(0, 1),
+                mask.repeat(num_groups, 1, 1),
+                scoring,
+            )  # (groups x asking, shared, D)
+            outputs.append(attended.unflatten(0, (num_groups, -1)))
             order.append(asking)
         back = torch.from_numpy(np.argsort(np.concatenate(order), kind="stable"))
-        attended = torch.cat(outputs).flatten(1, 2)  # (R, heads, D)
-        return attended.index_select(0, back.to(query.device)).unsqueeze(0)
+        ordered = torch.cat(outputs, dim=1).index_select(1, back.to(query.device))
+        return ordered.transpose(0, 1).flatten(1, 2).unsqueeze(0)  # (1, R, heads, D)
 
 
 def _at_rows(value: Any, rows: Tensor, width: int) -> Any:  # noqa: ANN401 - the family's own

@@ -18,6 +18,7 @@ values then stand in front of each of their rows.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -50,17 +51,16 @@ class Bucket:
         """Return the slot behind the last."""
         return self.start + self.num_texts * self.length
 
-    def rows(self, slots: Tensor) -> Tensor:
-        """Return this bucket's part of (S, heads, D) as (texts, heads, length, D)."""
-        part = slots[self.start : self.stop]
-        return part.unflatten(0, (self.num_texts, self.length)).transpose(1, 2)
-
     def with_prompt(self, rows: Tensor, tokens: Tensor) -> Tensor:
-        """Put the prompt's keys or values, of tokens (1, heads, T, D), in front of the rows."""
+        """Put the prompt's keys or values, of tokens (1, heads, T, D), in front of the rows.
+
+        Shapes:
+            rows (heads, texts, length, D); returns (heads, texts, prompt + length, D).
+        """
         if not self.prompt:
             return rows
-        prompt = tokens[:, :, : self.prompt].expand(len(rows), -1, -1, -1)
-        return torch.cat([prompt, rows], dim=2)  # (texts, heads, prompt + length, D)
+        prompt = tokens[0, :, None, : self.prompt].expand(-1, rows.shape[1], -1, -1)
+        return torch.cat([prompt, rows], dim=2)
 
 
 @dataclass(frozen=True)
@@ -132,55 +132,67 @@ class Packing:
             query (1, heads, T, D); key, value (1, key-value heads, T, D); D channels of a head;
             returns (1, T, heads, D).
         """
-        query_slots, key_slots, value_slots = (
-            self.to_slots(tensor) for tensor in (query, key, value)
-        )
-        outputs = []
-        for bucket in self.buckets:
-            attended = attend_causally(
-                bucket.rows(query_slots),
-                bucket.with_prompt(bucket.rows(key_slots), key),
-                bucket.with_prompt(bucket.rows(value_slots), value),
+        queries, keys, values = (self.rows(tensor) for tensor in (query, key, value))
+        outputs = [
+            attend_causally(
+                queries[place],
+                bucket.with_prompt(keys[place], key),
+                bucket.with_prompt(values[place], value),
                 scoring,
-            )
-            outputs.append(attended.transpose(1, 2).flatten(0, 1))  # (texts x length, heads, D)
-        tokens: Tensor = _ToTokens.apply(torch.cat(outputs), self)  # type: ignore[no-untyped-call]
+            ).flatten(1, 2)  # (heads, texts x length, D)
+            for place, bucket in enumerate(self.buckets)
+        ]
+        tokens: Tensor = _ToTokens.apply(self, *outputs)  # type: ignore[no-untyped-call]
         return tokens.unsqueeze(0)
 
-    def to_slots(self, tensor: Tensor) -> Tensor:
-        """Return (1, heads, T, D) tokens as (S, heads, D) slots."""
-        slots: Tensor = _ToSlots.apply(tensor[0].transpose(0, 1), self)  # type: ignore[no-untyped-call]
-        return slots
+    def rows(self, tokens: Tensor) -> list[Tensor]:
+        """Return (1, heads, T, D) tokens as (heads, texts, length, D), for every bucket."""
+        slots = _ToSlots.apply(tokens[0], self)  # type: ignore[no-untyped-call]
+        return [
+            part.unflatten(1, (bucket.num_texts, bucket.length))
+            for bucket, part in zip(self.buckets, slots, strict=True)
+        ]
+
+    @cached_property
+    def slots_of_bucket(self) -> tuple[Tensor, ...]:
+        """Return the part of `slot_to_token` that belongs to each bucket."""
+        sizes = [bucket.stop - bucket.start for bucket in self.buckets]
+        return self.slot_to_token.split(sizes)
 
 
 class _ToSlots(torch.autograd.Function):
-    """(T, ...) tokens to (S, ...) slots.
+    """(heads, T, D) tokens to slots, (heads, texts x length, D) for every bucket.
 
     A filler slot never reaches a token's output, so its gradient is zero and the backward pass
     is a plain gather instead of a scattered sum.
     """
 
     @staticmethod
-    def forward(ctx: Any, tokens: Tensor, packing: Packing) -> Tensor:  # noqa: ANN401 - autograd's own
+    def forward(ctx: Any, tokens: Tensor, packing: Packing) -> tuple[Tensor, ...]:  # noqa: ANN401 - autograd's own
         ctx.packing = packing
-        return tokens.index_select(0, packing.slot_to_token)
+        return tuple(tokens.index_select(1, slots) for slots in packing.slots_of_bucket)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:  # noqa: ANN401 - autograd's own
-        return grads[0].index_select(0, ctx.packing.token_to_slot), None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401 - autograd's own
+        return torch.cat(grads, dim=1).index_select(1, ctx.packing.token_to_slot), None
 
 
 class _ToTokens(torch.autograd.Function):
-    """(S, ...) slots to (T, ...) tokens; a filler slot's gradient is zero."""
+    """Slots, (heads, texts x length, D) for every bucket, to (T, heads, D) tokens.
+
+    A filler slot's gradient is zero.
+    """
 
     @staticmethod
-    def forward(ctx: Any, slots: Tensor, packing: Packing) -> Tensor:  # noqa: ANN401 - autograd's own
+    def forward(ctx: Any, packing: Packing, *slots: Tensor) -> Tensor:  # noqa: ANN401 - autograd's own
         ctx.packing = packing
-        return slots.index_select(0, packing.token_to_slot)
+        return torch.cat(slots, dim=1).transpose(0, 1).index_select(0, packing.token_to_slot)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:  # noqa: ANN401 - autograd's own
-        packing = ctx.packing
-        slots = grads[0].new_zeros((len(packing.slot_to_token), *grads[0].shape[1:]))
-        slots[packing.token_to_slot] = grads[0]
-        return slots, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - autograd's own
+        packing, tokens = ctx.packing, grads[0]  # (T, heads, D)
+        num_slots = len(packing.slot_to_token)
+        slots = tokens.new_zeros((tokens.shape[1], num_slots, tokens.shape[2]))
+        slots.index_copy_(1, packing.token_to_slot, tokens.transpose(0, 1))
+        sizes = [len(part) for part in packing.slots_of_bucket]
+        return None, *slots.split(sizes, dim=1)

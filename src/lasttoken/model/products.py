@@ -1,14 +1,11 @@
-"""Products with weight matrices on a CPU: the family's own numbers, from better-fed kernels.
+"""Products with weight matrices on a CPU, while no gradients are asked for.
 
 A `Product` stands in for the `forward` of each `nn.Linear` (and of `Conv1D`, GPT-2's transposed
-form) inside a decoder's blocks. What it computes depends on what is asked for:
-
-    no gradients      oneDNN on a copy of the weight in the kernel's own layout, made at the first
-                      call and again after the weight has changed. In fp32 its bits do not depend
-                      on how many rows there are, which a plain matrix product does not promise.
-    bf16, gradients   the weight cast once a batch; the weight's gradient from operands that lie
-                      in memory as the kernel reads them (about 1.6x faster than as they come)
-    anything else     the family's own forward
+form) of a backbone. It multiplies by a copy of the weight in the layout that oneDNN's kernels
+read, cast to the precision asked for; the copy is made at the first call, and again when the
+weight has changed. In fp32 the bits of a row do not depend on how many rows there are, which a
+plain matrix product does not promise. With gradients, or on another device, it is the module's own
+forward.
 
 The layout is private to torch, so it is tried out once, and not used where it fails.
 """
@@ -43,18 +40,10 @@ class Product:
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Return (..., out) for inputs (..., in)."""
-        if inputs.device.type != "cpu":
+        if torch.is_grad_enabled() or inputs.device.type != "cpu" or not kernels_can_be_fed():
             return self._plain(inputs)
         weight, bias = self._module.weight, self._module.bias
-        is_bf16 = torch.is_autocast_enabled("cpu")
-        if torch.is_grad_enabled():
-            if not is_bf16:
-                return self._plain(inputs)
-            output: Tensor = _Bf16Product.apply(inputs, weight, bias, self._is_transposed)  # type: ignore[no-untyped-call]
-            return output
-        if not kernels_can_be_fed():
-            return self._plain(inputs)
-        dtype = torch.bfloat16 if is_bf16 else weight.dtype
+        dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else weight.dtype
         rows = inputs.reshape(-1, inputs.shape[-1]).to(dtype)
         bias = bias if bias is None else bias.to(dtype)
         product = _linear(rows, self._pack(weight, dtype), bias)
@@ -71,46 +60,6 @@ class Product:
             self._packed = _reorder(weight.t() if self._is_transposed else weight, dtype)
             self._packed_of = version
         return self._packed
-
-
-class _Bf16Product(torch.autograd.Function):
-    """inputs @ weight + bias, multiplied in bf16; weight and its gradient stay fp32."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,  # noqa: ANN401 - autograd's own
-        inputs: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        is_transposed: bool,
-    ) -> Tensor:
-        rows = inputs.reshape(-1, inputs.shape[-1]).to(torch.bfloat16)  # (T, in)
-        cast = weight.to(torch.bfloat16)
-        matrix = cast if is_transposed else cast.t()  # (in, out)
-        if bias is None:
-            product = torch.mm(rows, matrix)
-        else:
-            product = torch.addmm(bias.to(torch.bfloat16), rows, matrix)
-        ctx.save_for_backward(rows, matrix)
-        ctx.is_transposed = is_transposed
-        ctx.has_bias = bias is not None
-        ctx.input_shape, ctx.input_dtype = inputs.shape, inputs.dtype
-        return product.view(*inputs.shape[:-1], -1)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - autograd's own
-        rows, matrix = ctx.saved_tensors
-        needs_inputs, needs_weight, needs_bias, _ = ctx.needs_input_grad
-        grad = grads[0].reshape(-1, matrix.shape[1]).to(torch.bfloat16)  # (T, out)
-        of_inputs = of_weight = of_bias = None
-        if needs_inputs:
-            of_inputs = torch.mm(grad, matrix.t()).to(ctx.input_dtype).view(ctx.input_shape)
-        if needs_weight:  # the left operand transposed in memory: see the top of the module
-            left, right = (rows, grad) if ctx.is_transposed else (grad, rows)
-            of_weight = torch.mm(left.t().contiguous(), right).float()
-        if needs_bias and ctx.has_bias:
-            of_bias = grad.sum(dim=0, dtype=torch.float32)
-        return of_inputs, of_weight, of_bias, None
 
 
 def install(blocks: nn.Module) -> None:
