@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lasttoken.events import EventCallback, Progress, ignore
 from lasttoken.model.batch import Batch, pack_examples, to_device
 from lasttoken.model.classifier import Classifier
-from lasttoken.model.device import Precision, autocast
+from lasttoken.model.device import Precision, autocast, keep_freed_memory
 from lasttoken.model.tokens import TokenizedTexts
 
 # Enough rows to fill the matrix kernels of a CPU, few enough that activations stay in memory.
@@ -71,6 +71,7 @@ def predict_logits(
     """
     logits = np.zeros((len(texts), classifier.labels.num_logits), dtype=np.float32)
     classifier.to(device).eval()
+    keep_freed_memory()
     done = 0
     with torch.inference_mode(), autocast(device, precision):
         for batch in packed_batches(texts, max_tokens_per_batch):

@@ -170,6 +170,7 @@ class _ToSlots(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tokens: Tensor, packing: Packing) -> tuple[Tensor, ...]:  # noqa: ANN401 - autograd's own
         ctx.packing = packing
+        tokens = tokens.contiguous()  # once, or each index_select would do it again
         return tuple(tokens.index_select(1, slots) for slots in packing.slots_of_bucket)
 
     @staticmethod
@@ -186,13 +187,12 @@ class _ToTokens(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, packing: Packing, *slots: Tensor) -> Tensor:  # noqa: ANN401 - autograd's own
         ctx.packing = packing
-        return torch.cat(slots, dim=1).transpose(0, 1).index_select(0, packing.token_to_slot)
+        return torch.cat(slots, dim=1).index_select(1, packing.token_to_slot).transpose(0, 1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - autograd's own
-        packing, tokens = ctx.packing, grads[0]  # (T, heads, D)
-        num_slots = len(packing.slot_to_token)
-        slots = tokens.new_zeros((tokens.shape[1], num_slots, tokens.shape[2]))
-        slots.index_copy_(1, packing.token_to_slot, tokens.transpose(0, 1))
+        packing, tokens = ctx.packing, grads[0].transpose(0, 1).contiguous()  # (heads, T, D)
+        slots = tokens.new_zeros((len(tokens), len(packing.slot_to_token), tokens.shape[2]))
+        slots.index_copy_(1, packing.token_to_slot, tokens)
         sizes = [len(part) for part in packing.slots_of_bucket]
         return None, *slots.split(sizes, dim=1)

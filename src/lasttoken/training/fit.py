@@ -20,6 +20,7 @@ from lasttoken.events import EpochEnd, EventCallback, ignore
 from lasttoken.inference.prediction import budget_batches
 from lasttoken.model.batch import FILLER_TOKEN, Gpt2ClassificationCollator
 from lasttoken.model.classifier import Classifier
+from lasttoken.model.device import keep_freed_memory
 from lasttoken.model.embedding import seen_tokens_only
 from lasttoken.training.loop import PassResult, plain_accelerator, train, validation
 from lasttoken.training.optim import make_optimizer, make_schedule, rate_at
@@ -45,6 +46,7 @@ def fit(
     Raises:
         ConfigError: several processes were launched, which this version does not support.
     """
+    keep_freed_memory()
     with _seen_tokens(prepared):
         return _fit(prepared, tokens_after, on_event)
 
