@@ -51,6 +51,7 @@ class TrainConfig:
     fix_text: Annotated[bool, Doc("repair broken Unicode (ftfy), now and at prediction")] = False
     skip_bad_rows: Annotated[bool, Doc("leave out and count unusable rows")] = False
     max_length: Annotated[int | None, Doc("cut texts at this many tokens [model's limit]")] = None
+    prompt: Annotated[str, Doc("put in front of every text, now and at prediction")] = ""
     num_epochs: Annotated[int, Doc("passes over the training examples")] = 3
     batch_size: Annotated[int, Doc("examples of one batch")] = 32
     gradient_accumulation_steps: Annotated[int, Doc("batches added up before a step")] = 1

@@ -52,6 +52,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         early_stopping_patience: epochs without a better one before training stops; None never.
         validation_fraction: share of the texts given to `fit` that choose the epoch to keep.
         max_length: cut texts at this many tokens; None is the model's limit.
+        prompt: put in front of every text, in `fit` and at prediction; computed once a batch.
         fix_text: repair broken Unicode with ftfy, in `fit` and at prediction.
         seed: of the validation split, the head, the order and dropout.
         precision: "auto" (bf16 where the device multiplies it natively), "fp32" or "bf16".
@@ -77,6 +78,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         early_stopping_patience: int | None = None,
         validation_fraction: float = 0.1,
         max_length: int | None = None,
+        prompt: str = "",
         fix_text: bool = False,
         seed: int = 123,
         precision: str = "auto",
@@ -93,6 +95,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         self.early_stopping_patience = early_stopping_patience
         self.validation_fraction = validation_fraction
         self.max_length = max_length
+        self.prompt = prompt
         self.fix_text = fix_text
         self.seed = seed
         self.precision = precision
@@ -158,6 +161,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             validating,
             settings,
             max_length=self.max_length,
+            prompt=self.prompt,
             on_event=on_event,
         )
 
@@ -187,6 +191,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             ModelRecord(
                 max_length=prepared.max_length,
                 fix_text=self.fix_text,
+                prompt=self.prompt,
                 model=self.model,
                 reading_path=prepared.loaded.classifier.proof.path,
                 data_fingerprint=prepared.data_fingerprint,
@@ -221,8 +226,13 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         """Return texts as the classifier reads them: repaired if it was trained so, and cut."""
         loaded = self._fitted()
         read = fix_texts(texts) if loaded.record.fix_text else texts
-        limit = loaded.record.max_length
-        return tokenize(loaded.tokenizer, read, max_length=limit, on_event=on_event)
+        return tokenize(
+            loaded.tokenizer,
+            read,
+            max_length=loaded.record.max_length,
+            prompt=loaded.record.prompt,
+            on_event=on_event,
+        )
 
     def predict_logits(
         self, texts: TokenizedTexts, *, phase: str = "predict", on_event: EventCallback = ignore

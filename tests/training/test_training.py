@@ -162,9 +162,7 @@ def test_the_best_epoch_is_kept_not_the_last(decoder: str) -> None:
 def test_the_kept_weights_are_those_of_the_best_epoch(decoder: str) -> None:
     epochs = 4
     # A rate too hot to end well; on which seeds a later epoch is worse depends on the machine.
-    runs = (
-        fitted(decoder, num_epochs=epochs, learning_rate=0.05, seed=seed) for seed in range(9)
-    )
+    runs = (fitted(decoder, num_epochs=epochs, learning_rate=0.05, seed=seed) for seed in range(9))
     classifier = next(run for run in runs if run.best_epoch_ < epochs)
     kept = classifier.history_[classifier.best_epoch_ - 1].validation_macro_f1
     parts = TextClassifier(decoder, seed=classifier.seed)  # the same split as `fit` made

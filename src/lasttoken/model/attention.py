@@ -128,9 +128,9 @@ def attend_causally(query: Tensor, key: Tensor, value: Tensor, scoring: Scoring)
             scale=scoring.scale,
         ).transpose(0, 1)
     mask = _causal_mask(length, num_keys, window, query.dtype, query.device)
-    return weigh(
-        query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), mask, scoring
-    ).view(query.shape)
+    return weigh(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), mask, scoring).view(
+        query.shape
+    )
 
 
 def weigh(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scoring: Scoring) -> Tensor:

@@ -56,6 +56,7 @@ class Classifier(nn.Module):
         cu_seqlens: Tensor | None = None,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
+        continues: Tensor | None = None,
     ) -> SequenceClassifierOutput:
         """Classify a batch in either layout of `Gpt2ClassificationCollator`.
 
@@ -65,6 +66,7 @@ class Classifier(nn.Module):
             cu_seqlens: (B + 1,) offsets of a packed batch; None for a padded one.
             attention_mask: (B, L), 1 at real tokens of padded rows; None for packed.
             labels: (B,) int64 label ids, or None.
+            continues: see `Batch.continues`; the prompt has no row of logits.
 
         Returns:
             `logits` (B, C) fp32, and `loss`, the mean in nats (None without labels).
@@ -72,7 +74,9 @@ class Classifier(nn.Module):
         Raises:
             BatchError: neither `cu_seqlens` nor `attention_mask` says where texts end.
         """
-        pooled = self.pool_last_token(input_ids, position_ids, cu_seqlens, attention_mask)
+        pooled = self.pool_last_token(
+            input_ids, position_ids, cu_seqlens, attention_mask, continues
+        )
         logits = self._head(pooled)  # (B, C)
         loss = None
         if labels is not None:
@@ -85,10 +89,11 @@ class Classifier(nn.Module):
         position_ids: Tensor | None = None,
         cu_seqlens: Tensor | None = None,
         attention_mask: Tensor | None = None,
+        continues: Tensor | None = None,
     ) -> Tensor:
         """Return each text's last hidden state after the final norm, (B, H)."""
         packed = _as_packed(input_ids, position_ids, cu_seqlens, attention_mask)
-        return self._read(*packed, every_block=False)[-1]
+        return self._read(*packed, continues, every_block=False)[-1]
 
     def last_token_states(
         self,
@@ -96,6 +101,7 @@ class Classifier(nn.Module):
         position_ids: Tensor | None = None,
         cu_seqlens: Tensor | None = None,
         attention_mask: Tensor | None = None,
+        continues: Tensor | None = None,
     ) -> Tensor:
         """Return each text's last-token state of every block.
 
@@ -104,7 +110,7 @@ class Classifier(nn.Module):
             after the final norm, as transformers defines `hidden_states`.
         """
         packed = _as_packed(input_ids, position_ids, cu_seqlens, attention_mask)
-        return torch.stack(self._read(*packed, every_block=True), dim=1)
+        return torch.stack(self._read(*packed, continues, every_block=True), dim=1)
 
     def order_labels(self, labels: LabelSpec) -> None:
         """Move the head's rows so that the same labels have the ids of another order."""
@@ -131,11 +137,17 @@ class Classifier(nn.Module):
         return logits.float()
 
     def _read_packed(
-        self, input_ids: Tensor, position_ids: Tensor, cu_seqlens: Tensor, *, every_block: bool
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        cu_seqlens: Tensor,
+        continues: Tensor | None,
+        *,
+        every_block: bool,
     ) -> tuple[Tensor, ...]:
-        last = last_tokens(cu_seqlens.cpu())  # (B,)
+        last = last_tokens(cu_seqlens.cpu())[_num_prompts(continues) :]  # (B,)
         packing = Packing.from_cu_seqlens(
-            cu_seqlens, input_ids.shape[1], input_ids.device, read=last
+            cu_seqlens, input_ids.shape[1], input_ids.device, continues=continues, read=last
         )
         output = self.hf_model.base_model(
             input_ids=input_ids,
@@ -150,16 +162,24 @@ class Classifier(nn.Module):
         return tuple(states[0][rows] for states in _blocks(output, every_block))
 
     def _read_padded(
-        self, input_ids: Tensor, position_ids: Tensor, cu_seqlens: Tensor, *, every_block: bool
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        cu_seqlens: Tensor,
+        continues: Tensor | None,
+        *,
+        every_block: bool,
     ) -> tuple[Tensor, ...]:
-        starts, ends = cu_seqlens[:-1].tolist(), cu_seqlens[1:].tolist()
-        seqlens = (cu_seqlens[1:] - cu_seqlens[:-1]).to(input_ids.device, torch.int64)
-        rows = nn.utils.rnn.pad_sequence(
-            [input_ids[0, start:end] for start, end in zip(starts, ends, strict=True)],
-            batch_first=True,
-        )  # (B, L)
-        mask = torch.arange(rows.shape[1], device=rows.device)[None, :] < seqlens[:, None]
         del position_ids  # the family counts its own positions from the mask
+        texts = list(input_ids[0, : int(cu_seqlens[-1])].split(cu_seqlens.diff().tolist()))
+        if continues is not None:  # nothing can be shared: the prompt goes in front of each again
+            texts = [
+                torch.cat([texts[0], text]) if shares else text
+                for text, shares in zip(texts, continues.tolist(), strict=True)
+            ][1:]
+        seqlens = torch.tensor([len(text) for text in texts], device=input_ids.device)
+        rows = nn.utils.rnn.pad_sequence(texts, batch_first=True)  # (B, L)
+        mask = torch.arange(rows.shape[1], device=rows.device)[None, :] < seqlens[:, None]
         output = self.hf_model.base_model(
             input_ids=rows,
             attention_mask=mask.to(torch.int64),
@@ -168,6 +188,11 @@ class Classifier(nn.Module):
         )
         row = torch.arange(len(rows), device=rows.device)
         return tuple(states[row, seqlens - 1] for states in _blocks(output, every_block))
+
+
+def _num_prompts(continues: Tensor | None) -> int:
+    """Return how many sequences in front are a prompt and no text: 0 or 1."""
+    return 0 if continues is None else 1
 
 
 def last_tokens(cu_seqlens: Tensor) -> Tensor:

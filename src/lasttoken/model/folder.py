@@ -60,6 +60,7 @@ class ModelRecord:
 
     max_length: int
     fix_text: bool = False
+    prompt: str = ""
     label_type: LabelType = "str"
     text_column: str | None = None
     label_column: str | None = None

@@ -158,6 +158,7 @@ def _make_classifier(config: TrainConfig) -> TextClassifier:
         max_grad_norm=config.max_grad_norm,
         early_stopping_patience=config.early_stopping_patience,
         max_length=config.max_length,
+        prompt=config.prompt,
         fix_text=config.fix_text,
         seed=config.seed,
         precision=config.precision,

@@ -55,7 +55,11 @@ def _fit(prepared: PreparedTraining, tokens_after: int, on_event: EventCallback)
     settings, classifier = prepared.settings, prepared.loaded.classifier
     training, validating = prepared.training, prepared.validating
     collator = Gpt2ClassificationCollator(
-        prepared.loaded.tokenizer, classifier.labels, prepared.max_length, layout="packed"
+        prepared.loaded.tokenizer,
+        classifier.labels,
+        prepared.max_length,
+        layout="packed",
+        prompt=training.texts.prompt,
     )
     accelerator = plain_accelerator()
     if accelerator.num_processes > 1:

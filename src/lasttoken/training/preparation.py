@@ -12,7 +12,7 @@ from lasttoken.errors import ConfigError
 from lasttoken.events import EventCallback, Note, ignore
 from lasttoken.model.folder import LoadedModel, load_for_training
 from lasttoken.model.sources import fetch_model, locate_model
-from lasttoken.model.tokens import TokenizedTexts, tokenize
+from lasttoken.model.tokens import TokenizedTexts, prompt_tokens, tokenize
 from lasttoken.training.sampler import TokenizedExamples
 from lasttoken.training.state import FitSettings
 
@@ -27,6 +27,7 @@ class PreparedTraining:
         validating: tokenized examples that choose the epoch to keep.
         settings: of the loop.
         max_length: tokens at which texts are cut.
+        prompt: put in front of every text.
         data_fingerprint: SHA-256 over the training examples.
     """
 
@@ -35,13 +36,14 @@ class PreparedTraining:
     validating: TokenizedExamples
     settings: FitSettings
     max_length: int
+    prompt: str
     data_fingerprint: str
 
     def tokenize(
         self, examples: Sequence[Example], *, on_event: EventCallback = ignore
     ) -> TokenizedTexts:
         """Return the texts of further examples as the model will read them."""
-        return _tokenize(self.loaded, examples, self.max_length, on_event)
+        return _tokenize(self.loaded, examples, self.max_length, self.prompt, on_event)
 
 
 def prepare_training(
@@ -51,6 +53,7 @@ def prepare_training(
     settings: FitSettings,
     *,
     max_length: int | None,
+    prompt: str = "",
     on_event: EventCallback = ignore,
 ) -> PreparedTraining:
     """Load a model with a head for the examples' labels, and tokenize them.
@@ -61,11 +64,13 @@ def prepare_training(
         validating: labeled examples that choose the epoch to keep.
         settings: of the loop.
         max_length: tokens at which texts are cut; None is the model's limit.
+        prompt: put in front of every text.
         on_event: hears progress and what was decided.
 
     Raises:
         BackboneError: the model cannot be had or used.
-        ConfigError: `max_length` is more than the model can read.
+        ConfigError: `max_length` is more than the model can read, or the prompt leaves no room in
+            it for a text.
         DatasetError: there are fewer than two labels, or validation has one that training has not.
     """
     labels = LabelSpec.from_labels(str(example.label) for example in train)
@@ -83,14 +88,23 @@ def prepare_training(
             remedy=f"--max-length {limit}, or leave it out",
         )
     cut_at = limit if max_length is None else max_length
+    prompt_length = len(prompt_tokens(loaded.tokenizer, prompt))
+    if prompt_length >= cut_at:
+        raise ConfigError(
+            f"--prompt: {prompt_length} tokens, which leaves no room for a text",
+            expected=f"fewer than the {cut_at} tokens at which texts are cut",
+            remedy="a shorter --prompt, or a larger --max-length",
+        )
     training, validation = (
         TokenizedExamples(
-            _tokenize(loaded, examples, cut_at, on_event),
+            _tokenize(loaded, examples, cut_at, prompt, on_event),
             [str(example.label) for example in examples],
         )
         for examples in (train, validating)
     )
-    return PreparedTraining(loaded, training, validation, settings, cut_at, fingerprint(train))
+    return PreparedTraining(
+        loaded, training, validation, settings, cut_at, prompt, fingerprint(train)
+    )
 
 
 def tell_reading_path(loaded: LoadedModel, on_event: EventCallback) -> None:
@@ -102,7 +116,13 @@ def tell_reading_path(loaded: LoadedModel, on_event: EventCallback) -> None:
 
 
 def _tokenize(
-    loaded: LoadedModel, examples: Sequence[Example], max_length: int, on_event: EventCallback
+    loaded: LoadedModel,
+    examples: Sequence[Example],
+    max_length: int,
+    prompt: str,
+    on_event: EventCallback,
 ) -> TokenizedTexts:
     texts = [example.text for example in examples]
-    return tokenize(loaded.tokenizer, texts, max_length=max_length, on_event=on_event)
+    return tokenize(
+        loaded.tokenizer, texts, max_length=max_length, prompt=prompt, on_event=on_event
+    )
