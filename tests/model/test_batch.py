@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from families import END_OF_TEXT, byte_tokenizer
 from lasttoken import BatchError, DatasetError, Gpt2ClassificationCollator
 from lasttoken.inference.prediction import budget_batches
-from lasttoken.model.packing import Packing, _ToSlots, _ToTokens
 from lasttoken.model.batch import pack_examples, pad_left, unpad
+from lasttoken.model.packing import Packing, _ToSlots, _ToTokens
 from lasttoken.model.tokens import tokenize
 
 

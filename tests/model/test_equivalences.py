@@ -14,8 +14,8 @@ from equivalences import LABELS, TEXTS, classify
 from families import FAMILIES, save_decoder
 from lasttoken.data.labels import LabelSpec
 from lasttoken.model import classifier as classifier_module
-from lasttoken.model.packing import Packing
 from lasttoken.model.folder import LoadedModel, load_for_training
+from lasttoken.model.packing import Packing
 
 CHECKS = {
     "1": equivalences.packed_equals_alone_and_padded,

@@ -52,7 +52,7 @@ class SeenEmbedding(nn.Module):
         self.rows.padding_idx = None if pad is None or row_of[pad] < 0 else int(row_of[pad])
 
     @property
-    def weight(self) -> nn.Parameter:
+    def weight(self) -> Tensor:
         """Return the table, (U, H)."""
         return self.rows.weight
 

@@ -16,6 +16,7 @@ Source:
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,11 +42,11 @@ class LastBlock:
 
     def install(self) -> None:
         """Take the place of the block's forward."""
-        self._block.forward = self  # type: ignore[method-assign, assignment]
+        self._block.forward = self
 
     def remove(self) -> None:
         """Give the block its own forward back."""
-        self._block.forward = self._whole  # type: ignore[method-assign]
+        self._block.forward = self._whole
 
     def __call__(
         self,
@@ -64,16 +65,14 @@ class LastBlock:
             return whole
         width = hidden_states.shape[1]
         handed = _Handover()
-        try:
+        with suppress(_Handed):
             self._whole(hidden_states, *args, packing=handed, **kwargs)
-        except _Handed:
-            pass
         # Filled up, so that a text alone meets the same matrix kernels as in a crowd.
         num_read = len(packing.read)
         filler = packing.read[-1:].expand(steady_rows(num_read) - num_read)
         places = torch.cat([packing.read, filler])
         rows = places.to(hidden_states.device)
-        output = self._whole(
+        output: Tensor = self._whole(
             hidden_states.index_select(1, rows),
             *(_at_rows(value, rows, width) for value in args),
             packing=_RowQueries(packing, places, handed.key, handed.value),

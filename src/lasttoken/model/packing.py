@@ -157,7 +157,8 @@ class Packing:
     def slots_of_bucket(self) -> tuple[Tensor, ...]:
         """Return the part of `slot_to_token` that belongs to each bucket."""
         sizes = [bucket.stop - bucket.start for bucket in self.buckets]
-        return self.slot_to_token.split(sizes)
+        parts: tuple[Tensor, ...] = self.slot_to_token.split(sizes)
+        return parts
 
 
 class _ToSlots(torch.autograd.Function):

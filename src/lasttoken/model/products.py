@@ -120,7 +120,7 @@ def install(backbone: nn.Module) -> None:
             activation.forward = Activation(activation)
     for module in backbone.modules():
         if _is_plain(module):
-            module.forward = Product(module)  # type: ignore[method-assign, assignment]
+            module.forward = Product(module)
 
 
 def release(backbone: nn.Module) -> None:
