@@ -215,6 +215,25 @@ def test_the_column_named_as_the_remedy_works(train: Command, tmp_path: Path) ->
     assert train(file, "--label-column", "verdict").code == 0
 
 
+def test_one_column_for_text_and_label_is_refused(train: Command, tmp_path: Path) -> None:
+    file = write_reviews(tmp_path / "reviews.csv")
+    remedies = {"text": "--label-column label", "label": "--text-column text"}
+    for column, remedy in remedies.items():
+        check_refused(
+            train(file, "--text-column", column, "--label-column", column),
+            found=f"{file}: column '{column}' is given as the text and as the label",
+            expected="two columns out of 'text', 'label'",
+            remedy=remedy,
+        )
+    file.write_text("a,b,c\ngood,pos,x\n")
+    check_refused(
+        train(file, "--text-column", "a", "--label-column", "a"),
+        found=f"{file}: column 'a' is given as the text and as the label",
+        expected="two columns out of 'a', 'b', 'c'",
+        remedy="--label-column NAME",
+    )
+
+
 def test_a_missing_path_is_refused_with_the_nearest_one(train: Command, reviews: Path) -> None:
     check_refused(
         train("./reviws.csv"),
@@ -350,6 +369,18 @@ BAD_WORDS = {
         ("train", "a.csv", "--learning-rate", "nan"),
         "--learning-rate nan",
         "--learning-rate a number above 0",
+        "give another value",
+    ),
+    "a seed below every seed": (
+        ("train", "a.csv", "--seed", "-1"),
+        "--seed -1",
+        "--seed between 0 and 4294967295",
+        "give another value",
+    ),
+    "a seed above every seed": (
+        ("train", "a.csv", "--seed", "4294967296"),
+        "--seed 4294967296",
+        "--seed between 0 and 4294967295",
         "give another value",
     ),
     "a file of settings that is not there": (

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -65,11 +66,11 @@ def process(tmp_path: Path):
 # ---- help ----
 
 
-@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)])
-def test_help_answers_in_half_a_second_without_torch(process, words: list[str]) -> None:
+def check_answers_at_once(process, words: list[str], expected_code: int) -> str:
+    """Check that a command ends within half a second and without torch; returns its messages."""
     code = (
         "import sys; from lasttoken.cli import main; "
-        f"code = main({[*words, '--help']!r}); "
+        f"code = main({words!r}); "
         "heavy = {'torch', 'transformers', 'numpy', 'sklearn', 'datasets', 'pyarrow', "
         "'matplotlib', 'huggingface_hub'} & set(sys.modules); "
         "sys.exit(f'imported {heavy}' if heavy else code)"
@@ -79,11 +80,30 @@ def test_help_answers_in_half_a_second_without_torch(process, words: list[str]) 
         started = time.perf_counter()
         done, sockets = process("-c", code)
         seconds.append(time.perf_counter() - started)
-        assert done.returncode == 0, done.stderr
-        assert (done.stderr, sockets) == ("", [])
+        assert done.returncode == expected_code, done.stderr
+        assert sockets == []
         if seconds[-1] < 0.5:
             break
     assert min(seconds) < 0.5, seconds
+    return done.stderr
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)])
+def test_help_answers_in_half_a_second_without_torch(process, words: list[str]) -> None:
+    assert check_answers_at_once(process, [*words, "--help"], 0) == ""
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_a_missing_run_or_file_is_told_in_half_a_second_without_torch(
+    process, tmp_path: Path, command: str
+) -> None:
+    told = check_answers_at_once(process, [command, "runs/none", "texts.csv"], 2)
+    assert told.startswith("error: runs/none: no such folder")
+    folder = tmp_path / "run" / "model"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    told = check_answers_at_once(process, [command, str(folder.parent), "./texts.csv"], 2)
+    assert told.startswith("error: ./texts.csv: no such file or folder")
 
 
 def test_the_overview_names_every_command_and_a_first_thing_to_type(lasttoken: Command) -> None:
@@ -125,10 +145,12 @@ def test_a_clean_run_prints_no_warning_and_opens_no_socket(
     process, tmp_path: Path, tiny_gpt2: Path
 ) -> None:
     data = write_reviews(tmp_path / "reviews.csv")
+    other = tmp_path / "other.csv"  # not what was trained on, which is told
+    other.write_text(data.read_text().replace(" film", " play"))
     (tmp_path / "texts.txt").write_text("good\nbad\n")
     commands = [
         ["train", data, "--model", tiny_gpt2, "--output-dir", "run", *FAST],
-        ["evaluate", "run", data],
+        ["evaluate", "run", other],
         ["predict", "run", tmp_path / "texts.txt", "--output", "labels.csv"],
     ]
     done, sockets = process(
@@ -371,6 +393,65 @@ def test_a_reader_that_has_heard_enough_is_no_error(
     monkeypatch.setattr(sys, "stdout", Closed())
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert main(["predict", str(finished_run), str(tmp_path / "in.txt")]) == 0
+
+
+FULL = Path("/dev/full")  # every write to it says that the disk is full
+NO_ROOM = ["error: standard output: No space left on device"]
+NO_OUTPUT = ["error: standard output: closed"]
+
+
+def told(redirection: str, *words: object) -> tuple[int, list[str]]:
+    """Run a command under a shell that redirects its output; returns exit code and messages."""
+    line = " ".join(shlex.quote(str(word)) for word in (sys.executable, "-m", "lasttoken", *words))
+    environment = {key: os.environ[key] for key in os.environ if key != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        ["sh", "-c", f"{line} {redirection}"],
+        env=environment, stderr=subprocess.PIPE, text=True, timeout=120,
+    )  # fmt: skip
+    return done.returncode, done.stderr.splitlines()
+
+
+def check_three_lines(outcome: tuple[int, list[str]], first: list[str]) -> None:
+    code, lines = outcome
+    assert code == 2, lines
+    assert lines[-3:-2] == first
+    assert lines[-2] in (
+        "expected: an output that can be written, with room left",
+        "expected: a place that can be written, with room left",
+    )
+    assert lines[-1].startswith("try: ")
+    assert not any("Traceback" in line or "Exception" in line for line in lines)
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["--version"]])
+def test_help_that_cannot_be_printed_is_told_in_three_lines(words: list[str]) -> None:
+    check_three_lines(told(f"> {FULL}", *words), NO_ROOM)
+    check_three_lines(told(">&-", *words), NO_OUTPUT)
+    assert told("| true", *words)[1] == []
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+def test_predictions_that_cannot_be_printed_are_told_in_three_lines(
+    finished_run: Path, tmp_path: Path
+) -> None:
+    texts = tmp_path / "in.txt"
+    texts.write_text("good\n")
+    check_three_lines(told(f"> {FULL}", "predict", finished_run, texts), NO_ROOM)
+    check_three_lines(told(">&-", "predict", finished_run, texts), NO_OUTPUT)
+    code, lines = told("| true", "predict", finished_run, texts)
+    assert (code, [line for line in lines if "Error" in line or "error" in line]) == (0, [])
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+def test_training_whose_lines_cannot_be_printed_is_finished_and_then_told_in_three_lines(
+    tiny_gpt2: Path, reviews: Path, tmp_path: Path
+) -> None:
+    words = ("train", reviews, "--model", tiny_gpt2, "--output-dir", tmp_path / "run", *FAST)
+    check_three_lines(told(">&-", *words), NO_OUTPUT)
+    assert not (tmp_path / "run").exists()
+    check_three_lines(told(f"> {FULL}", *words), NO_ROOM)
+    assert (tmp_path / "run" / "report.html").exists()
 
 
 # ---- what is shown ----

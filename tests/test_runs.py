@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import FAST, REVIEWS, Command, check_refused, hash_folder, write_reviews
+from lasttoken.config import TrainConfig
+from lasttoken.runs.examples import read_examples
 
 HISTORY_KEYS = [
     *("epoch", "step", "train_loss", "train_accuracy"),
@@ -151,6 +153,20 @@ def test_guessed_columns_are_guessed_anew_where_another_file_has_not_got_them(
     assert outcome.code == 0, outcome.err
     assert "warning: the columns of training are not there; guessing others" in outcome.err
     assert "text column: 'review' (guessed; --text-column changes it)" in outcome.err
+
+
+def test_labels_that_differ_only_by_case_or_white_space_are_told(
+    train: Command, tmp_path: Path
+) -> None:
+    rows = [(text, " Pos" if n % 5 == 0 and label == "pos" else label)
+            for n, (text, label) in enumerate(REVIEWS)]  # fmt: skip
+    outcome = train(write_table(tmp_path / "reviews.csv", rows), "--output-dir", "run")
+    assert outcome.code == 0, outcome.err
+    told = (
+        "labels that differ only by case or white space: &#39; Pos&#39; (4) and &#39;pos&#39; (16)"
+    )
+    assert f"warning: {told.replace('&#39;', chr(39))}\n" in outcome.err
+    assert told in Path("run/report.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -445,6 +461,52 @@ def test_evaluate_scores_other_data_beside_the_run(
     )
     assert hash_folder(folder) == done
     assert lasttoken("evaluate", run_copy, other, "--overwrite").code == 0
+
+
+def test_evaluate_tells_how_many_of_its_texts_were_trained_on(
+    lasttoken: Command, run_copy: Path, tmp_path: Path, without_plots: None
+) -> None:
+    settings = read_json(run_copy / "run.json")["settings"]
+    seen = [example.text for example in read_examples(TrainConfig(**settings)).splits.train]
+    rows = [("fine film", "pos"), (seen[0], "neg"), (seen[1].upper(), "pos")]
+    other = write_table(tmp_path / "other.csv", rows)
+    outcome = lasttoken("evaluate", run_copy, other)
+    assert outcome.code == 0, outcome.err
+    told = "2 of 3 scored texts stand in the run's training data too"
+    assert f"warning: {told}" in outcome.err
+    report = (run_copy / "evaluations" / "other" / "report.html").read_text()
+    assert told.replace("'", "&#39;") in report
+    write_table(other, rows[:1])
+    outcome = lasttoken("evaluate", run_copy, other, "--overwrite")
+    assert "training data too" not in outcome.err
+
+
+def test_evaluations_of_two_files_of_one_name_stand_beside_each_other(
+    lasttoken: Command, run_copy: Path, tmp_path: Path, without_plots: None
+) -> None:
+    rows = [("fine film", "pos"), ("poor film", "neg")]
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+        write_table(tmp_path / str(number) / "other.csv", rows * number)
+    folders = [run_copy / "evaluations" / name for name in ("other", "other-2")]
+    for number, folder in enumerate(folders, start=1):
+        outcome = lasttoken("evaluate", run_copy, f"{number}/other.csv")
+        assert outcome.code == 0, outcome.err
+        assert read_json(folder / "metrics.json")["test"]["num_examples"] == 2 * number
+    for number, folder in enumerate(folders, start=1):
+        outcome = lasttoken("evaluate", run_copy, tmp_path / str(number) / "other.csv")
+        assert outcome.code == 2
+        assert f"{folder}: this evaluation is there already" in outcome.err
+
+
+def test_evaluate_takes_a_column_given_as_text_even_if_it_was_the_label_of_training(
+    lasttoken: Command, run_copy: Path, tmp_path: Path, without_plots: None
+) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("label,verdict\nfine film,pos\npoor film,neg\n")
+    outcome = lasttoken("evaluate", run_copy, other, "--text-column", "label")
+    assert outcome.code == 0, outcome.err
+    assert "label column: 'verdict' (guessed" in outcome.err
 
 
 def test_evaluating_the_test_split_gives_the_scores_of_the_run(

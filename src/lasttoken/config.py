@@ -26,6 +26,8 @@ InputFormat = Literal["auto", "csv", "tsv", "jsonl", "parquet", "text"]
 
 DEFAULT_MODEL = "gpt2"
 
+LARGEST_SEED = 2**32 - 1  # that numpy and scikit-learn take
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -51,6 +53,7 @@ class TrainConfig:
     fix_text: Annotated[bool, Doc("repair broken Unicode (ftfy), now and at prediction")] = False
     skip_bad_rows: Annotated[bool, Doc("leave out and count unusable rows")] = False
     max_length: Annotated[int | None, Doc("cut texts at this many tokens [model's limit]")] = None
+    prompt: Annotated[str, Doc("put in front of every text, now and at prediction")] = ""
     num_epochs: Annotated[int, Doc("passes over the training examples")] = 3
     batch_size: Annotated[int, Doc("examples of one batch")] = 32
     gradient_accumulation_steps: Annotated[int, Doc("batches added up before a step")] = 1
@@ -84,8 +87,9 @@ class TrainConfig:
                 "limit", "max_length", "num_epochs", "batch_size", "gradient_accumulation_steps",
                 "learning_rate", "max_grad_norm", "early_stopping_patience",
             ),
-            not_negative=("weight_decay", "warmup_fraction", "seed"),
+            not_negative=("weight_decay", "warmup_fraction"),
             below_one=("warmup_fraction",),
+            seeds=("seed",),
         )  # fmt: skip
         parse_trainable(self.trainable)
         parse_depth(self.depth)
@@ -206,11 +210,13 @@ def parse_depth(value: object) -> int | Literal["auto"] | None:
     Raises:
         ConfigError: it is nothing of the kind.
     """
-    if value is None or value == "auto":
-        return value  # type: ignore[return-value]
+    if value is None:
+        return None
+    if value == "auto":
+        return "auto"
     if isinstance(value, str) and re.fullmatch(r"[1-9][0-9]*", value):
         return int(value)
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1:
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 1:
         return int(value)
     raise ConfigError(
         f"--depth {value}",
@@ -224,6 +230,7 @@ def check_ranges(
     positive: tuple[str, ...] = (),
     not_negative: tuple[str, ...] = (),
     below_one: tuple[str, ...] = (),
+    seeds: tuple[str, ...] = (),
 ) -> None:
     """Check the ranges of a dataclass's numbers; None passes, all faults are told together.
 
@@ -234,6 +241,7 @@ def check_ranges(
         (positive, "a number above 0", lambda value: value > 0),
         (not_negative, "0 or more", lambda value: value >= 0),
         (below_one, "below 1", lambda value: value < 1),
+        (seeds, f"between 0 and {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED),
     ]
     faults = []
     for names, expected, holds in rules:

@@ -92,3 +92,21 @@ EventCallback = Callable[[Event], None]
 
 def ignore(event: Event) -> None:
     """Take an event and do nothing: the default callback."""
+
+
+class NoteKeeper:
+    """Pass events on, and keep the warnings for the report.
+
+    Args:
+        on_event: gets every event.
+    """
+
+    def __init__(self, on_event: EventCallback) -> None:
+        self._on_event = on_event
+        self.warnings: list[str] = []
+
+    def __call__(self, event: Event) -> None:
+        """Take an event."""
+        if isinstance(event, Note) and event.is_warning:
+            self.warnings.append(event.text)
+        self._on_event(event)

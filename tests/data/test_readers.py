@@ -288,6 +288,29 @@ def test_a_hub_data_set_gives_label_names_and_leaves_out_what_is_unlabeled(
     assert sum("left out" in note for note in notes(events)) == 2
 
 
+def test_of_two_hub_splits_that_mean_the_same_one_is_read_and_the_other_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded = datasets.DatasetDict(
+        {
+            name: datasets.Dataset.from_dict({"text": [name] * count, "label": ["x"] * count})
+            for name, count in (("dev", 3), ("train", 1), ("validation", 2), ("val", 4))
+        }
+    )
+    monkeypatch.setattr(hub, "_ask_hub", lambda name: "there")
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: loaded)
+    events: list[Any] = []
+    splits = read_labeled("owner/name", on_event=events.append).splits
+    assert {split: [e.text for e in own] for split, own in splits.items()} == {
+        "train": ["train"],
+        "validation": ["validation"] * 2,
+    }
+    assert [note for note in notes(events) if "left out" in note] == [
+        "owner/name: split 'dev' (3 rows) is left out: there is another validation split",
+        "owner/name: split 'val' (4 rows) is left out: there is another validation split",
+    ]
+
+
 def test_a_hub_data_set_that_fails_to_load_is_a_user_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

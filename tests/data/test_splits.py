@@ -92,7 +92,44 @@ def test_a_label_with_one_distinct_text_stays_in_training() -> None:
     events: list[Any] = []
     parts = split({"train": train}, on_event=events.append)
     assert sum(example.label == "z" for example in parts.train) == 2
-    assert "'z' stays in training" in events[0].text
+    assert [event.text for event in events] == [
+        "too few distinct texts for every split, so none is set aside for test or validation: "
+        "'z' (1)"
+    ]
+    assert events[0].is_warning
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=6),
+    st.sampled_from(["0.1", "0.2", "0.3"]),
+    st.integers(0, 2**32 - 1),
+)
+def test_every_split_has_every_label_of_which_there_are_as_many_distinct_texts_as_splits(
+    rare: list[int], fraction: str, seed: int
+) -> None:
+    counts = {"x": 100, "y": 60, **{f"rare {n}": count for n, count in enumerate(rare)}}
+    train = [
+        Example(f"{label} {n}", label, row=n) for label, own in counts.items() for n in range(own)
+    ]
+    events: list[Any] = []
+    parts = split(
+        {"train": train}, validation=fraction, test=fraction, seed=seed, on_event=events.append
+    )
+    assert len(parts.test) == len(parts.validation) == round(float(fraction) * len(train))
+    told = " ".join(event.text for event in events)
+    for label, count in counts.items():
+        has = [any(e.label == label for e in part)
+               for part in (parts.train, parts.test, parts.validation)]  # fmt: skip
+        assert has == [True, count > 1, count > 2]
+        assert (f"'{label}' ({count})" in told) == (count < 3)
+
+
+def test_a_label_that_stands_on_texts_of_another_label_only_stays_in_training() -> None:
+    for seed in range(10):
+        mixed = [*make(60), Example("text 0", "x"), Example("text 0", "z")]
+        parts = split({"train": mixed}, seed=seed, validation="0.2", test="0.3")
+        assert [e.text for e in parts.train if e.label == "z"] == ["text 0"], seed
 
 
 @pytest.mark.parametrize(("num", "works"), [(10, "0.15"), (8, "0.19")])
@@ -104,6 +141,25 @@ def test_fractions_too_small_to_stratify_suggest_ones_that_work(num: int, works:
         split(train)
     assert e.value.remedy == f"--test {works} --validation {works}"
     split(train, validation=works, test=works)
+
+
+def test_a_refusal_counts_the_labels_and_texts_that_it_compares() -> None:
+    alone = [Example(f"alone {n}", f"label {n}") for n in range(10)]
+    with pytest.raises(DatasetError) as caught:
+        split({"train": [*make(10), *alone]}, test="0.05")
+    assert caught.value.found == (
+        "--test 0.05 --validation 0.1 of 20 distinct texts is 1 and 2, for 2 labels; "
+        "10 more with one text each stay in training"
+    )
+    with pytest.raises(DatasetError) as caught:
+        split({"train": make(20)}, test="0.4", validation="0.55")
+    assert caught.value.found == (
+        "--test 0.4 --validation 0.55 of 20 distinct texts is 8 and 11, which leaves 1 to train "
+        "on, for 2 labels"
+    )
+    with pytest.raises(DatasetError) as caught:
+        split({"train": [*alone, *alone]})
+    assert caught.value.found == "none of the 10 labels has two distinct texts"
 
 
 def test_data_too_small_for_any_fraction_asks_for_files() -> None:

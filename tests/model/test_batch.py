@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from families import END_OF_TEXT, byte_tokenizer
 from lasttoken import BatchError, DatasetError, Gpt2ClassificationCollator
 from lasttoken.inference.prediction import budget_batches
-from lasttoken.model.attention import Packing, _ToSlots, _ToTokens
 from lasttoken.model.batch import pack_examples, pad_left, unpad
+from lasttoken.model.packing import Packing, _ToSlots, _ToTokens
 from lasttoken.model.tokens import tokenize
 
 
@@ -114,8 +114,8 @@ def test_every_token_has_one_slot_and_finds_back(lengths: list[int]) -> None:
     cu_seqlens = torch.tensor([0, *np.cumsum(lengths)])
     num_tokens = int(cu_seqlens[-1])
     packing = Packing.from_cu_seqlens(cu_seqlens, num_tokens, torch.device("cpu"))
-    tokens = torch.arange(num_tokens, dtype=torch.float64)[:, None].requires_grad_()
-    back = _ToTokens.apply(_ToSlots.apply(tokens, packing), packing)
+    tokens = torch.arange(num_tokens, dtype=torch.float64)[None, :, None].requires_grad_()
+    back = _ToTokens.apply(packing, *_ToSlots.apply(tokens, packing)).transpose(0, 1)
     assert torch.equal(back, tokens)
     back.square().sum().backward()
     assert torch.equal(tokens.grad, 2 * tokens.detach())

@@ -14,8 +14,8 @@ from equivalences import LABELS, TEXTS, classify
 from families import FAMILIES, save_decoder
 from lasttoken.data.labels import LabelSpec
 from lasttoken.model import classifier as classifier_module
-from lasttoken.model.attention import Packing
 from lasttoken.model.folder import LoadedModel, load_for_training
+from lasttoken.model.packing import Packing
 
 CHECKS = {
     "1": equivalences.packed_equals_alone_and_padded,
@@ -49,6 +49,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def test_every_listed_family_is_read_packed(loaded: LoadedModel) -> None:
     assert loaded.classifier.proof.path == "packed", loaded.classifier.proof.reason
+    assert not loaded.classifier.proof.whole_block_reason
 
 
 def test_logits_differ_by_more_than_1_between_texts(loaded: LoadedModel) -> None:
@@ -144,8 +145,8 @@ def _let_neighbors_see_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget every second boundary between texts."""
     from_cu_seqlens = Packing.from_cu_seqlens
 
-    def leaky(cu_seqlens: torch.Tensor, width: int, device: torch.device) -> Packing:
+    def leaky(cu_seqlens: torch.Tensor, *args: object, **kwargs: object) -> Packing:
         kept = torch.cat([cu_seqlens[:-1:2], cu_seqlens[-1:]])
-        return from_cu_seqlens(kept, width, device)
+        return from_cu_seqlens(kept, *args, **kwargs)
 
     monkeypatch.setattr(Packing, "from_cu_seqlens", staticmethod(leaky))

@@ -161,11 +161,11 @@ def test_the_best_epoch_is_kept_not_the_last(decoder: str) -> None:
 
 def test_the_kept_weights_are_those_of_the_best_epoch(decoder: str) -> None:
     epochs = 4
-    classifier = fitted(decoder, num_epochs=epochs, learning_rate=0.05)  # too hot to end well
-    best = classifier.best_epoch_
-    kept = classifier.history_[best - 1].validation_macro_f1
-    assert best < epochs, "the rate was chosen so that a later epoch is worse"
-    parts = TextClassifier(decoder)  # the same split as `fit` made
+    # A rate too hot to end well; on which seeds a later epoch is worse depends on the machine.
+    runs = (fitted(decoder, num_epochs=epochs, learning_rate=0.05, seed=seed) for seed in range(9))
+    classifier = next(run for run in runs if run.best_epoch_ < epochs)
+    kept = classifier.history_[classifier.best_epoch_ - 1].validation_macro_f1
+    parts = TextClassifier(decoder, seed=classifier.seed)  # the same split as `fit` made
     from lasttoken.data.examples import examples_from_python
     from lasttoken.data.splits import set_aside
     from lasttoken.evaluation.metrics import macro_f1
@@ -197,30 +197,37 @@ def test_early_stopping_ends_a_run(decoder: str) -> None:
     assert len(classifier.history_) == 2
 
 
-def test_the_estimate_counts_the_tokens_that_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps of 10 tokens take 2 s each; the first of an epoch and three to warm up do not count."""
+@pytest.mark.parametrize("steps_per_epoch", [1, 2, 12, 40])
+def test_the_estimate_counts_the_tokens_that_are_left_however_short_the_epochs(
+    monkeypatch: pytest.MonkeyPatch, steps_per_epoch: int
+) -> None:
+    """Steps of 10 tokens take 2 s each, but 50 s in the warm-up, which does not count."""
     clock = [0.0]
     monkeypatch.setattr("lasttoken.training.timing.time.perf_counter", lambda: clock[0])
+    validation_seconds = 50 * FORWARD_SHARE * 2.0 / 10
     events: list[Event] = []
+    told_at: list[float] = []
+
+    def hear(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, TimeLeft):
+            told_at.append(clock[0])
+
     estimator = TimeEstimator(
-        train_tokens=120, num_epochs=5, forward_tokens=5 * 50 + 200, steps_per_epoch=12,
-        on_event=events.append,
+        train_tokens=10 * steps_per_epoch, num_epochs=30, forward_tokens=30 * 50 + 200,
+        steps_per_epoch=steps_per_epoch, on_event=hear,
     )  # fmt: skip
-    for epoch in range(3):
-        for step in range(1, 13):
-            clock[0] += 2.0
-            if step > 1 or epoch == 0:
-                estimator(Progress("train", step, 12, "steps"))
-            else:
-                clock[0] += 100.0  # the validation pass before it
-                estimator(Progress("train", step, 12, "steps"))
+    for _ in range(30):
+        for step in range(1, steps_per_epoch + 1):
+            clock[0] += 2.0 if clock[0] >= 150 else 50.0
+            estimator(Progress("train", step, steps_per_epoch, "steps"))
+        clock[0] += validation_seconds
         estimator.finish_validation(50)
+    clock[0] += 200 * FORWARD_SHARE * 2.0 / 10  # the test texts
     (told,) = [event for event in events if isinstance(event, TimeLeft)]
-    # Measured: 9 steps of the first epoch and 11 of the second; told after step 24 of 60.
-    assert events.index(told) == 24
-    tokens_left = (600 - 240) + (450 - 50) * FORWARD_SHARE
-    assert told == TimeLeft(pytest.approx(tokens_left * 2.0 / 10), MEASURED_STEPS)
-    assert estimator.seconds_at_estimate == 48 + 100
+    assert events.index(told) == 3 + MEASURED_STEPS
+    assert told == TimeLeft(pytest.approx(clock[0] - told_at[0]), MEASURED_STEPS)
+    assert estimator.seconds_at_estimate == told_at[0]
 
 
 def test_events_tell_progress_and_one_end_an_epoch(decoder: str) -> None:

@@ -13,6 +13,12 @@ from typing import Any, NamedTuple
 
 from lasttoken import __version__
 from lasttoken.cli.arguments import parse
+from lasttoken.cli.output import (
+    check_standard_output,
+    drop_standard_output,
+    printing,
+    settle_standard_output,
+)
 from lasttoken.cli.screen import Screen
 from lasttoken.config import EvaluateConfig, PredictConfig, TrainConfig
 from lasttoken.errors import ConfigError, LastTokenError
@@ -34,26 +40,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Read when huggingface_hub is imported; else it looks up who is calling before each request.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
+        check_standard_output()
         return _dispatch(words)
     except LastTokenError as error:
         lines = (error.found, f"expected: {error.expected}", f"try: {error.remedy}")
         # What other programs say into `found` may run over several lines.
         print("error: " + "\n".join(" ".join(line.split("\n")) for line in lines), file=sys.stderr)
+        settle_standard_output()
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command with --overwrite starts again", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read our output, such as `head`, has closed it
-        sys.stderr.close()
+        drop_standard_output()
         return 0
 
 
 def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
-        print(_overview())
+        with printing():
+            print(_overview())
         return 0
     if words[0] in ("--version", "version"):
-        print(f"lasttoken {__version__}")
+        with printing():
+            print(f"lasttoken {__version__}")
         return 0
     if words[0] not in COMMANDS:
         raise ConfigError(
@@ -62,11 +72,14 @@ def _dispatch(words: list[str]) -> int:
             remedy="lasttoken --help",
         )
     command = COMMANDS[words[0]]
-    config = parse(command.config_class, words[1:], program=f"lasttoken {words[0]}")
+    with printing():  # --help
+        config = parse(command.config_class, words[1:], program=f"lasttoken {words[0]}")
     if config is None:  # --help was asked for, and given
         return 0
     with Screen() as screen:
         command.run(config, screen, ["lasttoken", *words])
+    if screen.fault is not None:  # told last: the work itself is done
+        raise screen.fault
     return 0
 
 
@@ -103,6 +116,9 @@ def _train(config: TrainConfig, screen: Screen, command: Sequence[str]) -> None:
 
 def _evaluate(config: EvaluateConfig, screen: Screen, command: Sequence[str]) -> None:
     del command
+    from lasttoken.runs.preflight import locate_evaluation
+
+    locate_evaluation(config)
     from lasttoken.runs.evaluate import run_evaluation
 
     outcome = run_evaluation(config, on_event=screen)
@@ -111,6 +127,9 @@ def _evaluate(config: EvaluateConfig, screen: Screen, command: Sequence[str]) ->
 
 def _predict(config: PredictConfig, screen: Screen, command: Sequence[str]) -> None:
     del command
+    from lasttoken.runs.preflight import locate_prediction
+
+    locate_prediction(config)
     from lasttoken.runs.predict import run_prediction
 
     outcome = run_prediction(config, on_event=screen)

@@ -6,7 +6,6 @@ Notes and progress go to standard error, results to standard output, so that
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -20,6 +19,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 
+from lasttoken.cli.output import drop_standard_output, printing
+from lasttoken.errors import RunError
 from lasttoken.events import EpochEnd, Event, Note, Progress, TimeLeft
 
 _SECONDS_PER_LINE = 10.0  # between two plain progress lines of a phase
@@ -31,9 +32,14 @@ _BASELINE_NAMES = {
 
 
 class Screen:
-    """An event callback that shows; use it as a context manager."""
+    """An event callback that shows; use it as a context manager.
+
+    Attributes:
+        fault: why results could not be printed; None while they could.
+    """
 
     def __init__(self) -> None:
+        self.fault: RunError | None = None
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._bars = Bars(
             TextColumn("{task.description:>9}"),
@@ -151,9 +157,12 @@ class Screen:
             self._console.print(line, markup=False)
         else:
             try:
-                print(line, flush=True)
+                with printing():
+                    print(line)
             except BrokenPipeError:  # whoever read it is gone; the work goes on
-                sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until we end
+                drop_standard_output()
+            except RunError as fault:  # hours of training must not be lost for a line: later
+                self.fault = fault
 
 
 class _Pace:

@@ -54,12 +54,14 @@ def choose_columns(
         on_event: told each guess in a `Note`.
 
     Raises:
-        DatasetError: a given column is not there, or no column can be guessed.
+        DatasetError: a given column is not there, one is given for both, or none can be guessed.
     """
     where = f"{source}: " if source else ""
     for flag, given in (("--text-column", text_column), ("--label-column", label_column)):
         if given is not None and given not in columns:
             raise missing_column(columns, given, flag, where)
+    if text_column is not None and text_column == label_column:
+        raise _one_for_both(columns, text_column, where)
     text = text_column or _known(columns, TEXT_NAMES, (label_column,))
     label = label_column or _known(columns, LABEL_NAMES, (text,))
     if len(columns) == 1 and not need_label:
@@ -87,6 +89,20 @@ def missing_column(columns: Sequence[str], given: str, flag: str, where: str) ->
         f"{where}no column {given!r}",
         expected="one of " + ", ".join(repr(name) for name in columns),
         remedy=f"did you mean {flag} {_quoted(folded[near[0]])}?" if near else f"{flag} NAME",
+    )
+
+
+def _one_for_both(columns: Sequence[str], given: str, where: str) -> DatasetError:
+    # The flag to change is the one whose column does not sound like what it was given for.
+    kind, names = ("label", LABEL_NAMES)
+    if _known([given], LABEL_NAMES, ()):
+        kind, names = ("text", TEXT_NAMES)
+    others = [name for name in columns if name != given]
+    other = _known(others, names, ()) or (others[0] if len(others) == 1 else None)
+    return DatasetError(
+        f"{where}column {given!r} is given as the text and as the label",
+        expected="two columns out of " + ", ".join(repr(name) for name in columns),
+        remedy=f"--{kind}-column {_quoted(other) if other else 'NAME'}",
     )
 
 

@@ -71,12 +71,16 @@ def hub_readers(
     if answer != "there" and not _is_cached(name):
         raise _hub_miss(name, answer)
     tables = _load(name, offline=answer != "there")
-    readers = {}
-    for split, table in tables.items():
+    readers: dict[str, RowReader] = {}
+    # Where two splits mean the same, the one of the plain name is read: validation before dev.
+    for split, table in sorted(tables.items(), key=lambda item: SPLIT_OF.get(item[0]) != item[0]):
         if split not in SPLIT_OF:
             on_event(Note(f"{name}: split {split!r} ({len(table):,} rows) is left out"))
         elif _is_unlabeled(table):
             on_event(Note(f"{name}: split {split!r} has no labels (all -1): left out"))
+        elif SPLIT_OF[split] in readers:
+            text = f"{name}: split {split!r} ({len(table):,} rows) is left out: there is another "
+            on_event(Note(text + f"{SPLIT_OF[split]} split", is_warning=True))
         else:
             readers[SPLIT_OF[split]] = RowReader(
                 f"{name}:{split}",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from lasttoken.data.examples import Example, fold_text
 from lasttoken.data.labels import LabelSpec
+from lasttoken.data.stratify import limit_examples, required_label, set_aside
 from lasttoken.errors import DatasetError
 from lasttoken.events import EventCallback, Note, ignore
+
+__all__ = ["Splits", "fingerprint", "limit_examples", "set_aside", "split_examples", "tell_leaks"]
 
 # The default of --validation and --test: only this one gives way to a split of the data's own.
 DEFAULT_FRACTION = "0.1"
@@ -64,7 +64,7 @@ def split_examples(
             remedy="name the training file or folder itself",
         )
     train = tuple(splits["train"])
-    labels = set(LabelSpec.from_labels(_label(example) for example in train).labels)
+    labels = set(LabelSpec.from_labels(required_label(example) for example in train).labels)
     given: dict[str, tuple[Example, ...]] = {}
     fractions: dict[str, float] = {}
     # Test first: it must not depend on how much is set aside for validation.
@@ -90,7 +90,7 @@ def split_examples(
             )
         _check_labels_known(parts[name], labels, name)
     for name, examples in given.items():
-        _tell_leaks(train, examples, name, on_event)
+        tell_leaks(train, examples, name, on_event)
     return Splits(
         train=limit_examples(parts["train"], limit, seed, on_event),
         validation=parts["validation"],
@@ -108,16 +108,6 @@ def fingerprint(examples: Iterable[Example]) -> str:
             digest.update(b"-;" if part is None else b"%d;" % len(content))
             digest.update(content)
     return digest.hexdigest()
-
-
-def _label(example: Example) -> str:
-    if example.label is None:
-        raise DatasetError(
-            f"{example.file or 'the data'}: row {example.row:,} has no label",
-            expected="a label for every example",
-            remedy="--label-column NAME",
-        )
-    return example.label
 
 
 def _fraction(setting: str, flag: str) -> float | None:
@@ -145,91 +135,8 @@ def _read_given(
         ) from error
 
 
-def set_aside(
-    train: tuple[Example, ...], fractions: Mapping[str, float], seed: int, on_event: EventCallback
-) -> dict[str, tuple[Example, ...]]:
-    """Set shares of labeled examples aside; returns the parts asked for, and "train".
-
-    Stratified by label and seeded, in the order of `fractions`; copies of a text stay together.
-
-    Raises:
-        DatasetError: a fraction is too small or too large for the labels.
-    """
-    if not fractions:
-        return {"train": train}
-    copies: dict[str, list[int]] = {}
-    for place, example in enumerate(train):
-        copies.setdefault(fold_text(example.text), []).append(place)
-    groups = list(copies.values())
-    # A text that carries several labels counts as the one it carries most often.
-    group_labels = [
-        Counter(_label(train[place]) for place in group).most_common(1)[0][0] for group in groups
-    ]
-    sizes = _sizes(len(groups), group_labels, fractions)
-    rest = list(range(len(groups)))
-    parts: dict[str, list[int]] = {}
-    alone: set[str] = set()
-    for name, size in sizes.items():
-        counts = Counter(group_labels[group] for group in rest)
-        alone |= {label for label, count in counts.items() if count == 1}
-        usable = [group for group in rest if counts[group_labels[group]] > 1]
-        chosen = _stratified(usable, [group_labels[group] for group in usable], size, seed)
-        parts[name] = sorted(chosen)
-        rest = [group for group in rest if group not in chosen]
-    parts["train"] = rest
-    if alone:
-        shown = ", ".join(repr(label) for label in sorted(alone)[:5])
-        more = f" and {len(alone) - 5:,} more" if len(alone) > 5 else ""
-        text = f"too few distinct texts to set any aside: {shown}{more} stays in training"
-        on_event(Note(text, is_warning=True))
-    return {
-        name: tuple(train[place] for place in sorted(p for group in part for p in groups[group]))
-        for name, part in parts.items()
-    }
-
-
-def _sizes(
-    num_texts: int, group_labels: list[str], fractions: Mapping[str, float]
-) -> dict[str, int]:
-    counts = Counter(group_labels)
-    num_labels = sum(count > 1 for count in counts.values())
-    num_usable = sum(count for count in counts.values() if count > 1)
-
-    def fits(candidates: Iterable[float]) -> bool:
-        sizes = [round(fraction * num_texts) for fraction in candidates]
-        return min(sizes) >= max(1, num_labels) and num_usable - sum(sizes) >= max(1, num_labels)
-
-    if fits(fractions.values()):
-        return {name: round(fraction * num_texts) for name, fraction in fractions.items()}
-    hundredths = [place / 100 for place in range(1, 100)]
-    works = next((share for share in hundredths if fits([share] * len(fractions))), None)
-    asked = " ".join(f"--{name} {fraction:g}" for name, fraction in fractions.items())
-    got = " and ".join(f"{round(fraction * num_texts):,}" for fraction in fractions.values())
-    files = " ".join(f"--{name} FILE" for name in fractions)
-    raise DatasetError(
-        f"{asked} of {num_texts:,} distinct texts is {got}, for {len(counts):,} labels",
-        expected=f"at least one text for each of the {num_labels:,} labels that have two or more, "
-        "in every split",
-        remedy=" ".join(f"--{name} {works:g}" for name in fractions) if works else files,
-    )
-
-
-def _stratified(groups: list[int], labels: list[str], size: int, seed: int) -> set[int]:
-    from sklearn.model_selection import train_test_split
-
-    try:
-        _, chosen = train_test_split(groups, test_size=size, stratify=labels, random_state=seed)
-    except ValueError as error:  # the counts were checked: what is left is a matter of few texts
-        raise DatasetError(
-            f"{size:,} of {len(groups):,} distinct texts cannot be set aside by label: {error}",
-            expected="several distinct texts of every label",
-            remedy="smaller fractions, or --validation FILE --test FILE",
-        ) from error
-    return set(chosen)
-
-
 def _check_labels_known(examples: _Examples, labels: set[str], name: str) -> None:
-    unknown = [example for example in examples if _label(example) not in labels]
+    unknown = [example for example in examples if required_label(example) not in labels]
     if not unknown:
         return
     first = unknown[0]
@@ -244,44 +151,20 @@ def _check_labels_known(examples: _Examples, labels: set[str], name: str) -> Non
     )
 
 
-def _tell_leaks(train: _Examples, given: _Examples, name: str, on_event: EventCallback) -> None:
-    known = {fold_text(example.text) for example in train}
-    count = sum(fold_text(example.text) in known for example in given)
-    if count:
-        text = f"{count:,} of {len(given):,} {name} texts stand in the training data too"
-        on_event(Note(text, is_warning=True))
+def tell_leaks(
+    train: _Examples, others: _Examples, name: str, on_event: EventCallback, *, where: str = "the"
+) -> None:
+    """Warn of texts that stand in training data too: copies, as `fold_text` sees them.
 
-
-def limit_examples(
-    train: tuple[Example, ...], limit: int | None, seed: int, on_event: EventCallback
-) -> tuple[Example, ...]:
-    """Return at most `limit` examples, drawn by label and seed, in their order.
-
-    Raises:
-        DatasetError: `limit` is below the number of labels.
+    Args:
+        train: what was or will be trained on.
+        others: what is scored.
+        name: of `others`, for the message.
+        on_event: told the count, if there are any.
+        where: whose training data it is, for the message.
     """
-    if limit is None or limit >= len(train):
-        return train
-    places: dict[str, list[int]] = {}
-    for place, example in enumerate(train):
-        places.setdefault(_label(example), []).append(place)
-    if limit < len(places):
-        raise DatasetError(
-            f"--limit {limit}: fewer examples than the {len(places):,} labels",
-            expected="room for one example of every label",
-            remedy=f"--limit {len(places)}",
-        )
-    # By share, the largest remainders rounded up, but at least one of every label.
-    shares = {label: limit * len(own) / len(train) for label, own in places.items()}
-    counts = {label: max(1, int(share)) for label, share in shares.items()}
-    by_remainder = sorted(shares, key=lambda label: (counts[label] - shares[label], label))
-    for label in by_remainder[: max(0, limit - sum(counts.values()))]:
-        counts[label] += 1
-    for _ in range(sum(counts.values()) - limit):
-        counts[max(counts, key=lambda label: (counts[label], label))] -= 1
-    random = np.random.default_rng(seed)
-    kept: list[int] = []
-    for label in sorted(places):
-        kept.extend(random.permutation(places[label])[: counts[label]].tolist())
-    on_event(Note(f"--limit: {limit:,} of {len(train):,} examples are used"))
-    return tuple(train[place] for place in sorted(kept))
+    known = {fold_text(example.text) for example in train}
+    count = sum(fold_text(example.text) in known for example in others)
+    if count:
+        text = f"{count:,} of {len(others):,} {name} texts stand in {where} training data too"
+        on_event(Note(text, is_warning=True))

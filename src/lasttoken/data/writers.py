@@ -48,15 +48,17 @@ class RowWriter:
         Raises:
             RunError: the file cannot be written.
         """
-        if self._path is None:
-            self._sink = _DelimitedSink(_standard_output(), self._columns, ",", is_ours=False)
-            return self
-        self._temporary = _beside(self._path)
         try:
+            if self._path is None:
+                self._sink = _DelimitedSink(_standard_output(), self._columns, ",", is_ours=False)
+                return self
+            self._temporary = _beside(self._path)
             self._sink = _SINKS[FORMAT_OF[self._path.suffix.lower()]](
                 self._temporary, self._columns
             )
         except OSError as error:
+            if self._path is None and isinstance(error, BrokenPipeError):
+                raise  # for the command line to judge
             raise _cannot_write(self._path, error) from error
         return self
 
@@ -71,8 +73,8 @@ class RowWriter:
         try:
             self._sink.write(rows)
         except OSError as error:
-            if self._path is None:
-                raise  # a closed pipe is for the command line to judge
+            if self._path is None and isinstance(error, BrokenPipeError):
+                raise  # for the command line to judge
             raise _cannot_write(self._path, error) from error
 
     def __exit__(
@@ -93,8 +95,8 @@ class RowWriter:
             if kind is None and self._path is not None and self._temporary is not None:
                 _put_in_place(self._temporary, self._path)
         except OSError as fault:
-            if self._path is None:
-                raise  # a closed pipe is for the command line to judge
+            if self._path is None and isinstance(fault, BrokenPipeError):
+                raise  # for the command line to judge
             raise _cannot_write(self._path, fault) from fault
         finally:
             if self._temporary is not None:
@@ -275,9 +277,9 @@ def _put_in_place(temporary: Path, path: Path) -> None:
     os.replace(temporary, path)
 
 
-def _cannot_write(path: Path, error: OSError) -> RunError:
+def _cannot_write(path: Path | None, error: OSError) -> RunError:
     return RunError(
-        f"{path}: {error.strerror or error}",
+        f"{path or 'standard output'}: {error.strerror or error}",
         expected="a place that can be written, with room left",
         remedy="another output path, or make room",
     )

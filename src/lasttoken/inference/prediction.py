@@ -6,16 +6,16 @@ gets does not depend on them (see `model.attention`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lasttoken.events import EventCallback, Progress, ignore
-from lasttoken.model.batch import Batch, pack_examples, to_device
+from lasttoken.model.batch import pack_examples, to_device
 from lasttoken.model.classifier import Classifier
-from lasttoken.model.device import Precision, autocast
+from lasttoken.model.device import Precision, autocast, keep_freed_memory
 from lasttoken.model.tokens import TokenizedTexts
 
 # Enough rows to fill the matrix kernels of a CPU, few enough that activations stay in memory.
@@ -47,14 +47,6 @@ def budget_batches(
     return [np.array(batch, dtype=np.int64) for batch in batches]
 
 
-def packed_batches(
-    texts: TokenizedTexts, max_tokens_per_batch: int = MAX_TOKENS_PER_BATCH
-) -> Iterator[Batch]:
-    """Pack texts into batches whose `owner` says where each result belongs."""
-    for indices in budget_batches(texts.lengths, max_tokens_per_batch):
-        yield pack_examples([texts[index] for index in indices.tolist()], owner=indices)
-
-
 def predict_logits(
     classifier: Classifier,
     texts: TokenizedTexts,
@@ -65,17 +57,35 @@ def predict_logits(
     phase: str = "predict",
     on_event: EventCallback = ignore,
 ) -> NDArray[np.float32]:
-    """Return logits (N, C) float32, rows in the order of `texts`.
+    """Return logits (N, C) float32, rows in the order of `texts`; equal texts are computed once.
 
     The classifier is left on `device`, in evaluation mode.
     """
-    logits = np.zeros((len(texts), classifier.labels.num_logits), dtype=np.float32)
+    first_of, same_as = first_equal_texts(texts)  # (U,), (N,)
+    copies = np.bincount(same_as, minlength=len(first_of))
+    logits = np.zeros((len(first_of), classifier.labels.num_logits), dtype=np.float32)
     classifier.to(device).eval()
+    keep_freed_memory()
+    sizes = np.maximum(texts.lengths[first_of] - len(texts.prompt), 1)  # the prompt is shared
     done = 0
     with torch.inference_mode(), autocast(device, precision):
-        for batch in packed_batches(texts, max_tokens_per_batch):
+        for places in budget_batches(sizes, max_tokens_per_batch):
+            token_ids = [texts[index] for index in first_of[places].tolist()]
+            batch = pack_examples(token_ids, owner=places, prompt=texts.prompt)
             output = classifier(**to_device(batch.to_inputs(), device))
-            logits[batch.owner.numpy()] = output.logits.cpu().numpy()
-            done += len(batch.owner)
+            logits[places] = output.logits.cpu().numpy()
+            done += int(copies[places].sum())
             on_event(Progress(phase, done, len(texts), "texts"))
-    return logits
+    return logits[same_as]
+
+
+def first_equal_texts(texts: TokenizedTexts) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find the texts that are equal as the model reads them.
+
+    Returns:
+        (U,) int64, the first of each group of equal texts; (N,) int64, each text's group.
+    """
+    groups: dict[bytes, int] = {}
+    same_as = [groups.setdefault(texts[i].tobytes(), len(groups)) for i in range(len(texts))]
+    found = np.array(same_as, dtype=np.int64)
+    return np.unique(found, return_index=True)[1].astype(np.int64), found

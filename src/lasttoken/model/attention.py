@@ -1,15 +1,7 @@
-"""Causal attention inside packed batches, registered with transformers under one name.
+"""The attention that decoders call by name: registered with transformers, it does as packing says.
 
-A packed batch is one row of T tokens. Only inside attention, texts are regrouped into
-rectangles, one per *bucket* of lengths rounded up to a multiple of 16:
-
-    tokens (T, ...)      a a a b c c
-    bucket of 16         a a a . . .       the causal mask keeps the real tokens, which stand
-                         b . . . . .       first in a row, from ever seeing the filler behind
-                         c c . . . .
-
-Kernel and bucket depend on the text's own length alone, never on its neighbors; therefore a
-text's numbers do not change by a bit, whatever shares its batch.
+transformers hands queries, keys and values of all tokens to the function below; the batch's
+`packing` (`packing.Packing`) says who sees whom, and calls the kernels here.
 """
 
 from __future__ import annotations
@@ -17,17 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
 PACKED_ATTENTION = "lasttoken_packed"
-BUCKET_TOKENS = 16
 
-# Up to this bucket length, plain matmul + softmax is faster than the fused kernel on a CPU,
+# Up to this many keys a row, plain matmul + softmax is faster than the fused kernel on a CPU,
 # whose backward is slow for short rows (docs/log.md has the measurement).
 LONGEST_MATMUL_ROW = 256
 
@@ -38,93 +31,27 @@ HARMLESS_KEYWORDS = frozenset(
 
 
 @dataclass(frozen=True)
-class Bucket:
-    """A rectangle of texts of similar length: `num_texts` rows of `length` slots from `start`."""
-
-    start: int
-    num_texts: int
-    length: int
-
-
-@dataclass(frozen=True)
-class Packing:
-    """Where the texts of a packed batch lie, and their places in the buckets.
+class Scoring:
+    """How a family turns queries and keys into attention weights.
 
     Attributes:
-        slot_to_token: (S,) int64, the token in each slot; a filler slot repeats the text's last.
-        token_to_slot: (T,) int64, the slot of each token.
-        buckets: which slots form which rectangle.
+        scale: factor of the scores.
+        dropout: probability of dropping an attention weight.
+        window: a token sees itself and the window - 1 tokens before it; None is all before it.
+        softcap: scores s become softcap * tanh(s / softcap); None leaves them.
     """
 
-    slot_to_token: Tensor
-    token_to_slot: Tensor
-    buckets: tuple[Bucket, ...]
-
-    @classmethod
-    def from_cu_seqlens(cls, cu_seqlens: Tensor, width: int, device: torch.device) -> Packing:
-        """Plan the buckets of a batch.
-
-        Args:
-            cu_seqlens: (B + 1,) int32; on the CPU, or it waits for the device.
-            width: row length; tokens behind the last text count as one more text.
-            device: where the batch lies.
-        """
-        ends = cu_seqlens.cpu().numpy().astype(np.int64)
-        if width > ends[-1]:
-            ends = np.append(ends, width)
-        starts, seqlens = ends[:-1], np.diff(ends)
-        rounded = -(-seqlens // BUCKET_TOKENS) * BUCKET_TOKENS
-        slots = []
-        token_to_slot = np.empty(width, dtype=np.int64)
-        buckets: list[Bucket] = []
-        first_slot = 0
-        for length in np.unique(rounded):
-            members = np.flatnonzero(rounded == length)
-            steps = np.arange(length)[None, :]  # (1, length)
-            inside = steps < seqlens[members, None]  # (members, length)
-            tokens = starts[members, None] + np.minimum(steps, seqlens[members, None] - 1)
-            token_to_slot[tokens[inside]] = first_slot + np.flatnonzero(inside)
-            slots.append(tokens.reshape(-1))
-            buckets.append(Bucket(first_slot, len(members), int(length)))
-            first_slot += tokens.size
-        return cls(
-            torch.from_numpy(np.concatenate(slots)).to(device),
-            torch.from_numpy(token_to_slot).to(device),
-            tuple(buckets),
-        )
+    scale: float
+    dropout: float = 0.0
+    window: int | None = None
+    softcap: float | None = None
 
 
-class _ToSlots(torch.autograd.Function):
-    """(T, ...) tokens to (S, ...) slots.
+class Attends(Protocol):
+    """What a decoder's attention is handed as `packing`: who sees whom."""
 
-    A filler slot never reaches a token's output, so its gradient is zero and the backward pass
-    is a plain gather instead of a scattered sum.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, tokens: Tensor, packing: Packing) -> Tensor:  # noqa: ANN401 - autograd's own
-        ctx.packing = packing
-        return tokens.index_select(0, packing.slot_to_token)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:  # noqa: ANN401 - autograd's own
-        return grads[0].index_select(0, ctx.packing.token_to_slot), None
-
-
-class _ToTokens(torch.autograd.Function):
-    """(S, ...) slots to (T, ...) tokens; a filler slot's gradient is zero."""
-
-    @staticmethod
-    def forward(ctx: Any, slots: Tensor, packing: Packing) -> Tensor:  # noqa: ANN401 - autograd's own
-        ctx.packing = packing
-        return slots.index_select(0, packing.token_to_slot)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:  # noqa: ANN401 - autograd's own
-        packing = ctx.packing
-        slots = grads[0].new_zeros((len(packing.slot_to_token), *grads[0].shape[1:]))
-        slots[packing.token_to_slot] = grads[0]
-        return slots, None
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
+        """Return (1, T, heads, D) for (1, heads, T, D) and (1, key-value heads, T, D)."""
 
 
 def packed_attention(
@@ -134,98 +61,120 @@ def packed_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    packing: Packing,
+    packing: Attends,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    **keywords: Any,  # noqa: ANN401 - whatever a family hands on; judged by `unknown_keywords`
+    **keywords: Any,  # noqa: ANN401 - whatever a family hands on; refused if not known harmless
 ) -> tuple[Tensor, None]:
-    """Attend causally inside each text of a packed batch.
-
-    Shapes:
-        query (1, heads, T, D); key, value (1, key-value heads, T, D); D channels of a head.
+    """Attend as `packing` says: the function that transformers calls in every block.
 
     Args:
-        module: the attention module that calls; keeps the names of unknown keywords.
-        query: see shapes.
-        key: see shapes; shared by heads / key-value heads consecutive query heads.
+        module: the attention module that calls.
+        query: (1, heads, T, D), D channels of a head.
+        key: (1, key-value heads, T, D); each is shared by consecutive query heads.
         value: as key.
         attention_mask: unused; the packing says who may see whom.
         packing: of this batch.
-        scaling: factor of the scores; 1 / sqrt(D) if None.
-        dropout: probability of dropping an attention weight.
-        sliding_window: a token sees itself and the window - 1 tokens before it.
-        softcap: scores s become softcap * tanh(s / softcap).
+        scaling: see `Scoring`; 1 / sqrt(D) if None.
+        dropout: see `Scoring`.
+        sliding_window: see `Scoring.window`.
+        softcap: see `Scoring`.
         keywords: anything else a family passes.
 
     Returns:
         (1, T, heads, D), and None in place of attention weights.
+
+    Raises:
+        UnknownAttentionKeywordError: a keyword is not known to change nothing.
     """
     unknown = keywords.keys() - HARMLESS_KEYWORDS
     if unknown:
         raise UnknownAttentionKeywordError(", ".join(sorted(unknown)))
     scale = 1.0 / math.sqrt(query.shape[-1]) if scaling is None else scaling
-    query_slots, key_slots, value_slots = (
-        _ToSlots.apply(tensor[0].transpose(0, 1), packing)  # type: ignore[no-untyped-call] # (S, heads, D)
-        for tensor in (query, key, value)
-    )
-    outputs = []
-    for bucket in packing.buckets:
-        stop = bucket.start + bucket.num_texts * bucket.length
-        rows = [
-            slots[bucket.start : stop]
-            .unflatten(0, (bucket.num_texts, bucket.length))
-            .transpose(1, 2)  # (texts, heads, length, D)
-            for slots in (query_slots, key_slots, value_slots)
-        ]
-        attended = _attend(rows[0], rows[1], rows[2], scale, dropout, sliding_window, softcap)
-        outputs.append(attended.transpose(1, 2).flatten(0, 1))  # (texts x length, heads, D)
-    tokens: Tensor = _ToTokens.apply(torch.cat(outputs), packing)  # type: ignore[no-untyped-call]
-    return tokens.unsqueeze(0), None  # (1, T, heads, D)
+    scoring = Scoring(scale, dropout, sliding_window, softcap)
+    return packing.attend(query, key, value, scoring), None
 
 
 class UnknownAttentionKeywordError(TypeError):
     """A family passes something to attention that packing does not know how to honor."""
 
 
-def _attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    scale: float,
-    dropout: float,
-    sliding_window: int | None,
-    softcap: float | None,
-) -> Tensor:
-    """Attend in one bucket: (texts, heads, length, D) for all; returns the query's shape."""
-    length = query.shape[2]
-    repeats = query.shape[1] // key.shape[1]
+def attend_causally(query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
+    """Attend in one bucket.
+
+    Shapes:
+        query (heads, texts, length, D); key, value (key-value heads, texts, prompt + length, D);
+        returns the query's shape.
+    """
+    repeats = query.shape[0] // key.shape[0]
     if repeats > 1:
-        key = key.repeat_interleave(repeats, dim=1)
-        value = value.repeat_interleave(repeats, dim=1)
-    reaches_past_window = sliding_window is not None and sliding_window < length
-    window = sliding_window if reaches_past_window else None
-    fused_is_faster = length > LONGEST_MATMUL_ROW or query.device.type != "cpu"
-    if fused_is_faster and softcap is None:
-        seen = None if window is None else _causal_mask(length, window, query) == 0
+        key = key.repeat_interleave(repeats, dim=0)
+        value = value.repeat_interleave(repeats, dim=0)
+    length, num_keys = query.shape[2], key.shape[2]
+    window = scoring.window if scoring.window is not None and scoring.window < num_keys else None
+    fused_is_faster = num_keys > LONGEST_MATMUL_ROW or query.device.type != "cpu"
+    if fused_is_faster and scoring.softcap is None:
+        plain = window is None and length == num_keys
+        seen = None if plain else _causal_mask(length, num_keys, window, torch.bool, query.device)
         return nn.functional.scaled_dot_product_attention(
-            query, key, value, seen, dropout, is_causal=seen is None, scale=scale
-        )
-    scores = torch.matmul(query * scale, key.transpose(-1, -2))  # (texts, heads, length, length)
-    if softcap is not None:
-        scores = softcap * torch.tanh(scores / softcap)
-    scores = scores + _causal_mask(length, window, scores)
+            query.transpose(0, 1),
+            key.transpose(0, 1),
+            value.transpose(0, 1),
+            seen,
+            scoring.dropout,
+            is_causal=plain,
+            scale=scoring.scale,
+        ).transpose(0, 1)
+    mask = _causal_mask(length, num_keys, window, query.dtype, query.device)
+    return weigh(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), mask, scoring).view(
+        query.shape
+    )
+
+
+def weigh(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scoring: Scoring) -> Tensor:
+    """Attend by plain matrix products.
+
+    Shapes:
+        query (B, rows, D); key, value (B, keys, D); mask broadcasts to (B, rows, keys) and is added
+        to the scores; returns the query's shape.
+    """
+    mask = mask.expand(len(query), -1, -1)
+    if scoring.softcap is None:
+        scores = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=scoring.scale)
+    else:
+        scores = torch.bmm(query * scoring.scale, key.transpose(1, 2))
+        scores = scoring.softcap * torch.tanh(scores / scoring.softcap) + mask
     weights = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
-    weights = nn.functional.dropout(weights, p=dropout, training=dropout > 0.0)
-    return torch.matmul(weights, value)
+    weights = nn.functional.dropout(weights, p=scoring.dropout, training=scoring.dropout > 0.0)
+    return torch.bmm(weights, value)
 
 
-def _causal_mask(length: int, window: int | None, like: Tensor) -> Tensor:
-    """Return (length, length): 0 where j <= i and i - j < window, else -inf."""
-    mask = torch.full((length, length), -math.inf, dtype=like.dtype, device=like.device)
-    mask = mask.triu(1)
-    return mask if window is None else mask + torch.full_like(mask, -math.inf).tril(-window)
+@lru_cache(maxsize=64)
+def _causal_mask(
+    length: int, num_keys: int, window: int | None, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Return (length, num_keys) for the last `length` positions: see `visible`; made once."""
+    places = np.arange(num_keys)
+    with torch.inference_mode(False):  # training may use what prediction made
+        return as_mask(visible(places[-length:, None], places, window), dtype, device)
+
+
+def visible(
+    query: NDArray[np.int64], key: NDArray[np.int64], window: int | None
+) -> NDArray[np.bool_]:
+    """Return whether a token at place `query` sees one at `key`: j <= i, and i - j < window."""
+    seen = key <= query
+    return seen if window is None else seen & (query - key < window)
+
+
+def as_mask(seen: NDArray[np.bool_], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return what may be seen as bool, or as numbers to add to scores: 0 if seen, else -inf."""
+    mask = torch.from_numpy(seen).to(device)
+    if dtype == torch.bool:
+        return mask
+    return torch.zeros(mask.shape, dtype=dtype, device=device).masked_fill_(~mask, -math.inf)
 
 
 def _no_mask(*_args: Any, **_kwargs: Any) -> None:  # noqa: ANN401 - the interface's own

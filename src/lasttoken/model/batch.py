@@ -30,11 +30,8 @@ if TYPE_CHECKING:
 
 Layout = Literal["packed", "left"]
 
-# A packed batch is filled up to an even width of at least 16 tokens, so that a text alone gives the
-# bits it gives in a crowd. Below 16 rows the matrix kernels of a CPU take another path and round
-# differently; and an odd number of rows, split between two threads, can end one thread's share of
-# an activation inside a vector register, whose rest is computed by scalar code, rounded otherwise.
 MIN_PACKED_TOKENS = 16
+FILLER_TOKEN = 0  # behind the last text of a packed row, read by nobody
 
 
 @dataclass(frozen=True)
@@ -42,11 +39,13 @@ class Batch:
     """What one forward pass sees: B sequences of T tokens in all, packed.
 
     Attributes:
-        input_ids: (1, W) int64, W = T made even and at least 16 by a filler of token 0.
+        input_ids: (1, W) int64, W = T made even and at least 16 by a filler token.
         position_ids: (1, W) int64, tokens since the start of the sequence.
         cu_seqlens: (B + 1,) int32 offsets, first 0 and last T.
         targets: (B,) int64 label ids, (B, C) for other tasks, or None.
         owner: (B,) int64, the example (its place in the data) that each sequence belongs to.
+        continues: None; or (1 + B,) bool, when the first sequence is a prompt and no example: which
+            sequences continue it (their positions do too), so that it is computed once for all.
     """
 
     input_ids: Tensor
@@ -54,6 +53,7 @@ class Batch:
     cu_seqlens: Tensor
     targets: Tensor | None
     owner: Tensor
+    continues: Tensor | None = None
 
     def to_inputs(self) -> dict[str, Tensor]:
         """Return the keyword arguments of the model's `forward`."""
@@ -62,7 +62,19 @@ class Batch:
             "position_ids": self.position_ids,
             "cu_seqlens": self.cu_seqlens,
         }
-        return inputs if self.targets is None else {**inputs, "labels": self.targets}
+        optional = {"continues": self.continues, "labels": self.targets}
+        return {**inputs, **{name: t for name, t in optional.items() if t is not None}}
+
+
+def steady_rows(num_rows: int) -> int:
+    """Return the rows to compute, so that a text alone gives the bits it gives in a crowd.
+
+    An even number of at least 16. Below 16 rows the matrix kernels of a CPU take another path and
+    round differently; and an odd number of rows, split between two threads, can end one thread's
+    share of an activation inside a vector register, whose rest is computed by scalar code,
+    rounded otherwise.
+    """
+    return max(num_rows + num_rows % 2, MIN_PACKED_TOKENS)
 
 
 def pack_examples(
@@ -70,6 +82,7 @@ def pack_examples(
     *,
     targets: Tensor | None = None,
     owner: Sequence[int] | NDArray[np.int64] | None = None,
+    prompt: NDArray[np.int32] | None = None,
 ) -> Batch:
     """Lay B token sequences end to end in one row, with no padding between them.
 
@@ -77,6 +90,9 @@ def pack_examples(
         token_ids: B arrays (L,), each with at least one token.
         targets: see `Batch.targets`.
         owner: see `Batch.owner`; 0 ... B - 1 by default.
+        prompt: (P,) tokens with which many sequences start. They stand once in the batch, in front,
+            and sequences that are longer and start with them continue them; None or P = 0: nothing
+            is shared.
 
     Raises:
         BatchError: there is no sequence, or one has no token.
@@ -84,23 +100,36 @@ def pack_examples(
     Source:
         Krell et al., "Efficient Sequence Packing without Cross-contamination" (arXiv 2107.02027):
         neither attention nor positions may cross from one sequence to the next. The offsets
-        follow the variable-length attention interfaces.
+        follow the variable-length attention interfaces. For the shared prompt: "Prefix Grouper"
+        (arXiv 2506.05433).
     """
-    seqlens = _checked_lengths(token_ids)
+    _checked_lengths(token_ids)
+    rows, skipped, continues = list(token_ids), np.zeros(len(token_ids), dtype=np.int64), None
+    if prompt is not None and len(prompt):
+        shares = [len(ids) > len(prompt) and np.array_equal(ids[: len(prompt)], prompt)
+                  for ids in token_ids]  # fmt: skip
+        starts_at = np.where(shares, len(prompt), 0)
+        rows = [prompt, *(ids[start:] for ids, start in zip(token_ids, starts_at, strict=True))]
+        skipped = np.append(0, starts_at)
+        continues = torch.from_numpy(skipped > 0)
+    seqlens = np.array([len(ids) for ids in rows], dtype=np.int64)
     cu_seqlens = np.concatenate([[0], np.cumsum(seqlens)])
     num_tokens = int(cu_seqlens[-1])
-    width = max(num_tokens + num_tokens % 2, MIN_PACKED_TOKENS)
-    input_ids = np.zeros((1, width), dtype=np.int64)
-    input_ids[0, :num_tokens] = np.concatenate(token_ids)
-    starts = np.append(cu_seqlens[:-1], num_tokens)
-    # The filler counts as one more sequence, so its positions restart at 0 as well.
-    position_ids = np.arange(width) - np.repeat(starts, np.append(seqlens, width - num_tokens))
+    width = steady_rows(num_tokens)
+    input_ids = np.full((1, width), FILLER_TOKEN, dtype=np.int64)
+    input_ids[0, :num_tokens] = np.concatenate(rows)
+    # Where each sequence's position 0 would lie; the filler counts as one more sequence.
+    zeros = np.append(cu_seqlens[:-1] - skipped, num_tokens)
+    position_ids = np.arange(width) - np.repeat(zeros, np.append(seqlens, width - num_tokens))
     return Batch(
         input_ids=torch.from_numpy(input_ids),
         position_ids=torch.from_numpy(position_ids[None, :]),
         cu_seqlens=torch.from_numpy(cu_seqlens.astype(np.int32)),
         targets=targets,
-        owner=torch.arange(len(seqlens)) if owner is None else torch.as_tensor(np.asarray(owner)),
+        owner=(
+            torch.arange(len(token_ids)) if owner is None else torch.as_tensor(np.asarray(owner))
+        ),
+        continues=continues,
     )
 
 
@@ -133,10 +162,13 @@ def pad_left(
     return inputs if targets is None else {**inputs, "labels": targets}
 
 
+_READ_BY_HOST = ("cu_seqlens", "continues")
+
+
 def to_device(inputs: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Move a batch, but for `cu_seqlens`, which the host reads to plan attention."""
+    """Move a batch, but for what the host reads to plan attention."""
     return {
-        name: tensor if name == "cu_seqlens" else tensor.to(device, non_blocking=True)
+        name: tensor if name in _READ_BY_HOST else tensor.to(device, non_blocking=True)
         for name, tensor in inputs.items()
     }
 
@@ -174,6 +206,7 @@ class Gpt2ClassificationCollator:
         label_encoder: label to label id, such as `{"neg": 0, "pos": 1}`, or a `LabelSpec`.
         max_length: cut texts at this many tokens; None is the tokenizer's own limit.
         layout: "packed" or "left".
+        prompt: (P,) token ids that many tokenized texts start with; see `pack_examples`.
     """
 
     def __init__(
@@ -182,7 +215,9 @@ class Gpt2ClassificationCollator:
         label_encoder: Mapping[str, int] | LabelSpec,
         max_length: int | None = None,
         layout: Layout = "packed",
+        prompt: NDArray[np.int32] | None = None,
     ) -> None:
+        self._prompt = prompt
         layouts: dict[str, Callable[[list[NDArray[np.int32]], Tensor | None], dict[str, Tensor]]]
         layouts = {"packed": self._pack, "left": self._pad}
         if layout not in layouts:
@@ -239,7 +274,7 @@ class Gpt2ClassificationCollator:
     def _pack(
         self, token_ids: list[NDArray[np.int32]], targets: Tensor | None
     ) -> dict[str, Tensor]:
-        return pack_examples(token_ids, targets=targets).to_inputs()
+        return pack_examples(token_ids, targets=targets, prompt=self._prompt).to_inputs()
 
     def _pad(self, token_ids: list[NDArray[np.int32]], targets: Tensor | None) -> dict[str, Tensor]:
         pad = self._tokenizer.pad_token_id

@@ -16,10 +16,12 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from lasttoken.data.labels import LabelSpec
 from lasttoken.errors import BatchError
-from lasttoken.model.attention import Packing
-from lasttoken.model.batch import MIN_PACKED_TOKENS, unpad
+from lasttoken.model import products
+from lasttoken.model.batch import steady_rows, unpad
+from lasttoken.model.blocks import cut_blocks
 from lasttoken.model.frozen import Entrance
-from lasttoken.model.probe import Proof
+from lasttoken.model.packing import Packing
+from lasttoken.model.probe import Proof, choose_path
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -43,10 +45,38 @@ class Classifier(nn.Module):
         super().__init__()
         self.hf_model = hf_model
         self.labels = labels
-        self.proof = proof
+        self._read_as(proof)
         self.entrance = Entrance()
         self.frozen: tuple[nn.Module, ...] = ()
-        self._read = {"packed": self._read_packed, "padded": self._read_padded}[proof.path]
+        products.install(hf_model.base_model)
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Set training or evaluation mode; training gives up what only prediction needs.
+
+        Frozen modules stay in evaluation mode: they have no dropout.
+        """
+        if mode:
+            products.release(self.hf_model.base_model)
+        super().train(mode)
+        for module in self.frozen:
+            module.training = False
+        return self
+
+    def cut(self, depth: int) -> None:
+        """Keep the first blocks, and prove anew how the model is read.
+
+        Args:
+            depth: blocks to keep, 1 to n.
+
+        Raises:
+            BackboneError: the family's configuration cannot describe fewer blocks.
+        """
+        device = next(self.parameters()).device
+        cut_blocks(self.hf_model, depth)
+        self.hf_model.set_attn_implementation("eager")  # what the proof compares with
+        self.to("cpu")
+        self._read_as(choose_path(self.hf_model))
+        self.to(device)
 
     def forward(
         self,
@@ -55,6 +85,7 @@ class Classifier(nn.Module):
         cu_seqlens: Tensor | None = None,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
+        continues: Tensor | None = None,
         hidden_states: Tensor | None = None,
     ) -> SequenceClassifierOutput:
         """Classify a batch in either layout of `Gpt2ClassificationCollator`.
@@ -65,6 +96,7 @@ class Classifier(nn.Module):
             cu_seqlens: (B + 1,) offsets of a packed batch; None for a padded one.
             attention_mask: (B, L), 1 at real tokens of padded rows; None for packed.
             labels: (B,) int64 label ids, or None.
+            continues: see `Batch.continues`; the prompt has no row of logits.
             hidden_states: (1, W, H) fp32, what the frozen blocks gave for this packed batch; read
                 only inside `frozen.frozen_blocks_answered`.
 
@@ -76,7 +108,9 @@ class Classifier(nn.Module):
         """
         self.entrance.hidden_states = hidden_states
         try:
-            pooled = self.pool_last_token(input_ids, position_ids, cu_seqlens, attention_mask)
+            pooled = self.pool_last_token(
+                input_ids, position_ids, cu_seqlens, attention_mask, continues
+            )
         finally:
             self.entrance.hidden_states = None
         logits = self._head(pooled)  # (B, C)
@@ -91,10 +125,11 @@ class Classifier(nn.Module):
         position_ids: Tensor | None = None,
         cu_seqlens: Tensor | None = None,
         attention_mask: Tensor | None = None,
+        continues: Tensor | None = None,
     ) -> Tensor:
         """Return each text's last hidden state after the final norm, (B, H)."""
         packed = _as_packed(input_ids, position_ids, cu_seqlens, attention_mask)
-        return self._read(*packed, every_block=False)[-1]
+        return self._read(*packed, continues, every_block=False)[-1]
 
     def last_token_states(
         self,
@@ -102,6 +137,7 @@ class Classifier(nn.Module):
         position_ids: Tensor | None = None,
         cu_seqlens: Tensor | None = None,
         attention_mask: Tensor | None = None,
+        continues: Tensor | None = None,
     ) -> Tensor:
         """Return each text's last-token state of every block.
 
@@ -110,14 +146,7 @@ class Classifier(nn.Module):
             after the final norm, as transformers defines `hidden_states`.
         """
         packed = _as_packed(input_ids, position_ids, cu_seqlens, attention_mask)
-        return torch.stack(self._read(*packed, every_block=True), dim=1)
-
-    def train(self, mode: bool = True) -> Classifier:
-        """Set training mode, but for the frozen modules: they have no dropout."""
-        super().train(mode)
-        for module in self.frozen:
-            module.training = False
-        return self
+        return torch.stack(self._read(*packed, continues, every_block=True), dim=1)
 
     def order_labels(self, labels: LabelSpec) -> None:
         """Move the head's rows so that the same labels have the ids of another order."""
@@ -129,24 +158,37 @@ class Classifier(nn.Module):
         config.id2label, config.label2id = labels.id2label, labels.label2id
         self.labels = labels
 
+    def _read_as(self, proof: Proof) -> None:
+        self.proof = proof
+        self._read = {"packed": self._read_packed, "padded": self._read_padded}[proof.path]
+
     def _head(self, pooled: Tensor) -> Tensor:
         """Return logits (B, C) in fp32: the head costs nothing and rounds everything.
 
         Few rows are filled up to the least number at which a matrix kernel's rounding no longer
-        depends on how many there are (see `batch.MIN_PACKED_TOKENS`).
+        depends on how many there are (see `batch.steady_rows`).
         """
         head: Any = self.hf_model.score
         num_rows = len(pooled)
-        filler = (0, 0, 0, max(MIN_PACKED_TOKENS - num_rows, 0))
+        filler = (0, 0, 0, steady_rows(num_rows) - num_rows)
         with torch.autocast(pooled.device.type, enabled=False):
             rows = nn.functional.pad(pooled.to(head.weight.dtype), filler)
             logits: Tensor = head(rows)[:num_rows]
         return logits.float()
 
     def _read_packed(
-        self, input_ids: Tensor, position_ids: Tensor, cu_seqlens: Tensor, *, every_block: bool
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        cu_seqlens: Tensor,
+        continues: Tensor | None,
+        *,
+        every_block: bool,
     ) -> tuple[Tensor, ...]:
-        packing = Packing.from_cu_seqlens(cu_seqlens, input_ids.shape[1], input_ids.device)
+        last = last_tokens(cu_seqlens.cpu())[_num_prompts(continues) :]  # (B,)
+        packing = Packing.from_cu_seqlens(
+            cu_seqlens, input_ids.shape[1], input_ids.device, continues=continues, read=last
+        )
         output = self.hf_model.base_model(
             input_ids=input_ids,
             position_ids=position_ids,
@@ -156,20 +198,28 @@ class Classifier(nn.Module):
             output_hidden_states=every_block,
             packing=packing,
         )
-        last = last_tokens(cu_seqlens).to(input_ids.device)  # (B,)
-        return tuple(states[0][last] for states in _blocks(output, every_block))
+        rows = last.to(input_ids.device)
+        return tuple(states[0][rows] for states in _blocks(output, every_block))
 
     def _read_padded(
-        self, input_ids: Tensor, position_ids: Tensor, cu_seqlens: Tensor, *, every_block: bool
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        cu_seqlens: Tensor,
+        continues: Tensor | None,
+        *,
+        every_block: bool,
     ) -> tuple[Tensor, ...]:
-        starts, ends = cu_seqlens[:-1].tolist(), cu_seqlens[1:].tolist()
-        seqlens = (cu_seqlens[1:] - cu_seqlens[:-1]).to(input_ids.device, torch.int64)
-        rows = nn.utils.rnn.pad_sequence(
-            [input_ids[0, start:end] for start, end in zip(starts, ends, strict=True)],
-            batch_first=True,
-        )  # (B, L)
-        mask = torch.arange(rows.shape[1], device=rows.device)[None, :] < seqlens[:, None]
         del position_ids  # the family counts its own positions from the mask
+        texts = list(input_ids[0, : int(cu_seqlens[-1])].split(cu_seqlens.diff().tolist()))
+        if continues is not None:  # nothing can be shared: the prompt goes in front of each again
+            texts = [
+                torch.cat([texts[0], text]) if shares else text
+                for text, shares in zip(texts, continues.tolist(), strict=True)
+            ][1:]
+        seqlens = torch.tensor([len(text) for text in texts], device=input_ids.device)
+        rows = nn.utils.rnn.pad_sequence(texts, batch_first=True)  # (B, L)
+        mask = torch.arange(rows.shape[1], device=rows.device)[None, :] < seqlens[:, None]
         output = self.hf_model.base_model(
             input_ids=rows,
             attention_mask=mask.to(torch.int64),
@@ -178,6 +228,11 @@ class Classifier(nn.Module):
         )
         row = torch.arange(len(rows), device=rows.device)
         return tuple(states[row, seqlens - 1] for states in _blocks(output, every_block))
+
+
+def _num_prompts(continues: Tensor | None) -> int:
+    """Return how many sequences in front are a prompt and no text: 0 or 1."""
+    return 0 if continues is None else 1
 
 
 def last_tokens(cu_seqlens: Tensor) -> Tensor:

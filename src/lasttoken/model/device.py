@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -55,6 +58,29 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
         "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
     }
     return "bf16" if device.type in native and native[device.type]() else "fp32"
+
+
+@lru_cache(maxsize=1)
+def keep_freed_memory() -> bool:
+    """Let the C library keep the memory that tensors give back, for the tensors that come next.
+
+    Else it returns large blocks to the system at once, which hands them out again page by page,
+    zeroed: one part in twenty of a training step on a CPU (docs/performance.md). The process keeps
+    its largest size until it ends; that size itself does not grow.
+
+    Returns:
+        Whether it was done: there is a switch in glibc (Linux), elsewhere nothing is changed.
+
+    Source:
+        `mallopt(3)`: M_MMAP_MAX 0 takes large blocks from the heap, M_TRIM_THRESHOLD keeps its top.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "gnu_get_libc_version"):
+        return False
+    trim_threshold, mmap_max = -1, -4  # names of malloc.h
+    return bool(library.mallopt(mmap_max, 0) and library.mallopt(trim_threshold, 2**31 - 1))
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

@@ -28,6 +28,7 @@ from lasttoken.model.backbone import (
     token_limit,
 )
 from lasttoken.model.classifier import Classifier
+from lasttoken.model.location import model_folder
 from lasttoken.model.probe import choose_path
 from lasttoken.model.quiet import quiet_transformers
 from lasttoken.model.sources import inspect_folder
@@ -59,6 +60,7 @@ class ModelRecord:
 
     max_length: int
     fix_text: bool = False
+    prompt: str = ""
     label_type: LabelType = "str"
     text_column: str | None = None
     label_column: str | None = None
@@ -87,23 +89,6 @@ class LoadedModel:
     token_limit: int
     record: ModelRecord
     head_is_new: bool
-
-
-def model_folder(path: str | Path) -> Path:
-    """Return the model folder of a run folder, or the path itself.
-
-    Raises:
-        RunError: there is nothing of the kind.
-    """
-    folder = Path(path).expanduser()
-    for candidate in (folder / "model", folder):
-        if (candidate / "config.json").is_file():
-            return candidate
-    raise RunError(
-        f"{path}: " + ("no model in this folder" if folder.is_dir() else "no such folder"),
-        expected="a run folder (with model/ inside) or a model folder (with config.json)",
-        remedy="check the path, or train first: lasttoken train DATA --output-dir " + str(path),
-    )
 
 
 def load_for_training(folder: Path, labels: LabelSpec, *, seed: int) -> LoadedModel:

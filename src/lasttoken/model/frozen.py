@@ -87,9 +87,7 @@ def frozen_blocks_answered(classifier: Classifier, num_frozen: int) -> Iterator[
         yield
 
 
-def output_of_block(
-    classifier: Classifier, number: int, inputs: Mapping[str, Tensor | None]
-) -> Tensor:
+def output_of_block(classifier: Classifier, number: int, inputs: Mapping[str, Tensor]) -> Tensor:
     """Run a batch up to a block, and no further; return what the block gives.
 
     Args:

@@ -8,14 +8,19 @@ a later token must not change an earlier one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lasttoken.errors import BackboneError
 from lasttoken.model import attention
 from lasttoken.model.batch import pack_examples
+from lasttoken.model.blocks import find_blocks
+from lasttoken.model.last_block import LastBlock
+from lasttoken.model.packing import Packing
 from lasttoken.model.sources import not_a_decoder
 
 if TYPE_CHECKING:
@@ -35,14 +40,19 @@ class Proof:
     Attributes:
         path: "packed", or "padded" (on the right) where packing is not faithful.
         reason: why packing was refused; empty if packed.
+        whole_block_reason: why the last block is computed for every token of a packed batch; empty
+            where it is computed for the tokens that are read (`last_block`).
     """
 
     path: ReadingPath
     reason: str = ""
+    whole_block_reason: str = ""
 
 
 def choose_path(model: PreTrainedModel) -> Proof:
     """Set the model's attention to packed if it passes the proof, else leave it "eager".
+
+    A packed model's last block is computed for the tokens that are read if that is proved too.
 
     Raises:
         BackboneError: the model is no decoder, or right padding changes what it computes.
@@ -53,7 +63,7 @@ def choose_path(model: PreTrainedModel) -> Proof:
         _refuse_future(model, texts[1], alone[1])
         reason = _why_not_packed(model, texts, alone)
         if not reason:
-            return Proof("packed")
+            return Proof("packed", whole_block_reason=_shorten_last_block(model, texts, alone))
         model.set_attn_implementation("eager")
         _refuse_padding_dependence(model, texts, alone)
     return Proof("padded", reason)
@@ -90,10 +100,6 @@ def _refuse_future(model: PreTrainedModel, ids: np.ndarray[Any, Any], whole: Ten
 def _why_not_packed(
     model: PreTrainedModel, texts: list[np.ndarray[Any, Any]], alone: list[Tensor]
 ) -> str:
-    batch = pack_examples(texts)
-    packing = attention.Packing.from_cu_seqlens(
-        batch.cu_seqlens, batch.input_ids.shape[1], batch.input_ids.device
-    )
     windows: list[bool] = []  # of every call: was a window handed on?
 
     def witness(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - passes everything on
@@ -105,15 +111,9 @@ def _why_not_packed(
     attention.register(witness_name, witness)
     try:
         model.set_attn_implementation(witness_name)
-        hidden = model.base_model(
-            input_ids=batch.input_ids,
-            position_ids=batch.position_ids,
-            attention_mask=torch.ones_like(batch.input_ids),
-            use_cache=False,
-            packing=packing,
-        ).last_hidden_state[0]
+        packed = _packed(model, texts)
     except Exception as error:  # any failure of a family's own code is the answer, and recorded
-        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return _name(error)
     num_blocks = int(model.config.get_text_config().num_hidden_layers)
     if len(windows) != num_blocks:
         return f"attention was called {len(windows)} times in {num_blocks} blocks"
@@ -122,12 +122,56 @@ def _why_not_packed(
             f"{_num_windowed_blocks(model)} blocks have a window by config.json, "
             f"{sum(windows)} hand one on to attention"
         )
-    ends = batch.cu_seqlens.tolist()
-    for index, expected in enumerate(alone):
-        if _differs(hidden[ends[index] : ends[index + 1]], expected):
-            return "a packed text differs from the same text alone"
+    if any(_differs(*pair) for pair in zip(packed, alone, strict=True)):
+        return "a packed text differs from the same text alone"
     model.set_attn_implementation(attention.PACKED_ATTENTION)
     return ""
+
+
+def _shorten_last_block(
+    model: PreTrainedModel, texts: list[np.ndarray[Any, Any]], alone: list[Tensor]
+) -> str:
+    """Compute the last block for the tokens that are read, or return why not."""
+    try:
+        last_block = LastBlock(find_blocks(model)[-1])
+    except BackboneError as error:
+        return error.found
+    last_block.install()
+    try:
+        packed = _packed(model, texts, only_last=True)
+        differs = any(_differs(p[-1], a[-1]) for p, a in zip(packed, alone, strict=True))
+        reason = "it differs from the whole block" if differs else ""
+    except Exception as error:  # any failure of a family's own code is the answer, and recorded
+        reason = _name(error)
+    if reason:
+        last_block.remove()
+    return reason
+
+
+def _packed(
+    model: PreTrainedModel, texts: list[np.ndarray[Any, Any]], *, only_last: bool = False
+) -> list[Tensor]:
+    """Return hidden states (L, H) of each text, packed together."""
+    batch = pack_examples(texts)
+    ends = batch.cu_seqlens.to(torch.int64)
+    packing = Packing.from_cu_seqlens(
+        batch.cu_seqlens,
+        batch.input_ids.shape[1],
+        batch.input_ids.device,
+        read=ends[1:] - 1 if only_last else None,
+    )
+    hidden = model.base_model(
+        input_ids=batch.input_ids,
+        position_ids=batch.position_ids,
+        attention_mask=torch.ones_like(batch.input_ids),
+        use_cache=False,
+        packing=packing,
+    ).last_hidden_state[0]
+    return [hidden[start:end] for start, end in pairwise(ends.tolist())]
+
+
+def _name(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
 
 
 def _num_windowed_blocks(model: PreTrainedModel) -> int:

@@ -11,7 +11,7 @@ that every text has a last token to read.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,12 +34,14 @@ class TokenizedTexts:
         offsets: (N + 1,) int64; text i is `token_ids[offsets[i]:offsets[i + 1]]`.
         num_tokens: (N,) int64, tokens of each text before cutting.
         max_length: the limit in tokens at which texts were cut.
+        prompt: (P,) int32, tokens that the texts may start with; P = 0 without a prompt.
     """
 
     token_ids: NDArray[np.int32]
     offsets: NDArray[np.int64]
     num_tokens: NDArray[np.int64]
     max_length: int
+    prompt: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
 
     def __len__(self) -> int:
         """Return N."""
@@ -66,6 +68,7 @@ def tokenize(
     *,
     max_length: int,
     pairs: Sequence[str] | None = None,
+    prompt: str = "",
     on_event: EventCallback = ignore,
 ) -> TokenizedTexts:
     """Turn texts into token ids; cut at `max_length` and count what was cut.
@@ -77,6 +80,7 @@ def tokenize(
         texts: N strings.
         max_length: tokens, at least 1, special tokens that the tokenizer adds included.
         pairs: N second texts, or None.
+        prompt: put in front of every text.
         on_event: hears `Progress("tokenize", ...)`.
     """
     chunks: list[NDArray[np.int32]] = []
@@ -84,7 +88,8 @@ def tokenize(
     for start in range(0, len(texts), _TEXTS_PER_CALL):
         stop = start + _TEXTS_PER_CALL
         pair_chunk = list(pairs[start:stop]) if pairs is not None else None
-        encoded = _encode(tokenizer, list(texts[start:stop]), pair_chunk)
+        chunk = [prompt + text for text in texts[start:stop]]
+        encoded = _encode(tokenizer, chunk, pair_chunk)
         num_tokens.extend(max(len(ids), 1) for ids in encoded)
         for place, ids in enumerate(encoded):
             if not ids:
@@ -93,7 +98,7 @@ def tokenize(
         if too_long:  # cut by the tokenizer, which keeps the special tokens it adds at the end
             cut = _encode(
                 tokenizer,
-                [texts[start + place] for place in too_long],
+                [chunk[place] for place in too_long],
                 [pair_chunk[place] for place in too_long] if pair_chunk is not None else None,
                 max_length=max_length,
             )
@@ -104,7 +109,28 @@ def tokenize(
     offsets = np.zeros(len(chunks) + 1, dtype=np.int64)
     np.cumsum([len(ids) for ids in chunks], out=offsets[1:])
     flat = np.concatenate([np.zeros(0, dtype=np.int32), *chunks])
-    return TokenizedTexts(flat, offsets, np.array(num_tokens, dtype=np.int64), max_length)
+    return TokenizedTexts(
+        flat,
+        offsets,
+        np.array(num_tokens, dtype=np.int64),
+        max_length,
+        prompt_tokens(tokenizer, prompt),
+    )
+
+
+def prompt_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str) -> NDArray[np.int32]:
+    """Return the tokens of a prompt that do not depend on what follows it, (P,) int32.
+
+    The last ones may melt together with the beginning of a text; what stays is what the prompt has
+    in common alone and before a letter, a space or a line break. A text that starts otherwise
+    nevertheless is read whole (`batch.pack_examples`).
+    """
+    if not prompt:
+        return np.zeros(0, dtype=np.int32)
+    encoded = _encode(tokenizer, [prompt + end for end in ("", "a", " a", "\n")], None)
+    shortest = min(len(ids) for ids in encoded)
+    same = [len({ids[place] for ids in encoded}) == 1 for place in range(shortest)]
+    return np.array(encoded[0][: (*same, False).index(False)], dtype=np.int32)
 
 
 def _encode(

@@ -10,21 +10,23 @@ from typing import Any
 
 from lasttoken.config import EvaluateConfig, TrainConfig
 from lasttoken.data.examples import Example
-from lasttoken.data.readers import LabeledData, locate_data, read_labeled
-from lasttoken.data.splits import fingerprint, limit_examples
+from lasttoken.data.readers import LabeledData, iter_rows, locate_data, read_labeled
+from lasttoken.data.splits import fingerprint, limit_examples, tell_leaks
 from lasttoken.errors import LastTokenError, RunError
 from lasttoken.estimator import TextClassifier
 from lasttoken.evaluation.baseline import BaselineResult
 from lasttoken.evaluation.evaluate import Evaluation
 from lasttoken.evaluation.verdict import verdict
-from lasttoken.events import EventCallback, Note
-from lasttoken.model.folder import ModelRecord, model_folder
+from lasttoken.events import EventCallback, Note, NoteKeeper
+from lasttoken.model.folder import ModelRecord
+from lasttoken.model.location import model_folder
 from lasttoken.runs.examples import Columns, describe_lengths, read_alike, read_examples
 from lasttoken.runs.record import RECORD_NAME, read_record
 from lasttoken.runs.results import label_ids, run_baselines, score, write_results
 from lasttoken.training.preparation import tell_reading_path
 from lasttoken.versions import Stopwatch, machine, package_versions
 
+_PREDICTIONS = Path("predictions", "test.parquet")  # below the evaluation's folder
 _SEED = 123  # of --limit: the same examples every time
 
 
@@ -46,15 +48,16 @@ def run_evaluation(config: EvaluateConfig, *, on_event: EventCallback) -> Evalua
             and `overwrite` is False.
     """
     watch = Stopwatch()
+    told = NoteKeeper(on_event)
     model_folder(config.run)
     locate_data(config.data)
     classifier = TextClassifier.from_pretrained(
         config.run, precision=config.precision, device=config.device
     )
     record: ModelRecord = classifier.loaded_.record
-    tell_reading_path(classifier.loaded_, on_event)
-    data = _read(config, record, on_event)
-    folder = Path(config.run) / "evaluations" / data.name
+    tell_reading_path(classifier.loaded_, told)
+    data = _read(config, record, told)
+    folder = _folder(Path(config.run) / "evaluations", data.name, config.data)
     if folder.exists() and not config.overwrite:
         raise RunError(
             f"{folder}: this evaluation is there already",
@@ -62,21 +65,26 @@ def run_evaluation(config: EvaluateConfig, *, on_event: EventCallback) -> Evalua
             remedy="--overwrite, to make it anew",
         )
     examples = limit_examples(
-        tuple(data.splits.get("test") or data.all_examples()), config.limit, _SEED, on_event
+        tuple(data.splits.get("test") or data.all_examples()), config.limit, _SEED, told
     )
     labels = classifier.loaded_.classifier.labels
     label_ids(labels, examples)  # an unknown label is told before the work begins
     counts = Counter(str(example.label) for example in examples)
     shown = ", ".join(f"{label} {count:,}" for label, count in counts.most_common(8))
-    on_event(Note(f"scoring {len(examples):,} examples ({shown})"))
-    texts = classifier.tokenize([example.text for example in examples], on_event=on_event)
+    told(Note(f"scoring {len(examples):,} examples ({shown})"))
+    texts = classifier.tokenize([example.text for example in examples], on_event=told)
     length_line = describe_lengths(data.name, texts)
-    on_event(Note(length_line, is_warning=bool(texts.truncated.any())))
-    baselines = _baselines(config, classifier, examples, on_event)
+    told(Note(length_line, is_warning=bool(texts.truncated.any())))
+    training = _training_examples(config, told)
+    baselines: tuple[BaselineResult, ...] = ()
+    if training is not None:
+        train, seed = training
+        tell_leaks(train, examples, "scored", told, where="the run's")
+        baselines = run_baselines(labels, train, examples, seed=seed, on_event=told)
     watch.lap("prepare")
-    logits = classifier.predict_logits(texts, phase="evaluate", on_event=on_event)
+    logits = classifier.predict_logits(texts, phase="evaluate", on_event=told)
     folder.mkdir(parents=True, exist_ok=True)  # late: an interrupted evaluation leaves nothing
-    scores = score(classifier, examples, logits, folder / "predictions" / "test.parquet")
+    scores = score(classifier, examples, logits, folder / _PREDICTIONS)
     watch.lap("evaluate")
     metrics = write_results(
         folder,
@@ -92,10 +100,29 @@ def run_evaluation(config: EvaluateConfig, *, on_event: EventCallback) -> Evalua
             "Cost": {f"{name}, seconds": f"{value:.1f}" for name, value in watch.seconds.items()},
             "Provenance": {k: str(v) for k, v in {**machine(), **package_versions()}.items()},
         },
-        notes=[length_line] if texts.truncated.any() else [],
+        notes=told.warnings,
         on_event=on_event,
     )
     return EvaluateOutcome(folder, metrics)
+
+
+def _folder(parent: Path, name: str, data: str) -> Path:
+    """Return the folder of this data: NAME, or NAME-2 ... where others of one name came first."""
+    folder, number = parent / name, 1
+    while not _may_hold(folder, data):
+        number += 1
+        folder = parent / f"{name}-{number}"
+    return folder
+
+
+def _may_hold(folder: Path, data: str) -> bool:
+    """Return False if the folder holds the evaluation of a file or folder other than `data`."""
+    predictions, wanted = folder / _PREDICTIONS, Path(data).expanduser()
+    if not predictions.is_file() or not wanted.exists():
+        return True
+    _, first_row = next(iter(iter_rows(str(predictions))))
+    held = Path(str(first_row["file"])).resolve()
+    return wanted.resolve() in (held, *held.parents)
 
 
 def _read(config: EvaluateConfig, record: ModelRecord, on_event: EventCallback) -> LabeledData:
@@ -113,31 +140,23 @@ def _read(config: EvaluateConfig, record: ModelRecord, on_event: EventCallback) 
     return read_alike(read, given, Columns(record.text_column, record.label_column), on_event)
 
 
-def _baselines(
-    config: EvaluateConfig,
-    classifier: TextClassifier,
-    examples: Sequence[Example],
-    on_event: EventCallback,
-) -> tuple[BaselineResult, ...]:
-    """Fit the baselines on the run's own training examples, if these can be read again."""
+def _training_examples(
+    config: EvaluateConfig, on_event: EventCallback
+) -> tuple[Sequence[Example], int] | None:
+    """Return the run's own training examples and seed; None, told why, if they are not there."""
     record = read_record(Path(config.run))
     if record is None:
         on_event(Note("no baselines: this is no run folder, so its training data is unknown"))
-        return ()
+        return None
     try:
         settings = {**record["settings"], "data": record["data_location"]}
-        train = read_examples(TrainConfig(**settings)).splits.train
+        run_config = TrainConfig(**settings)
+        train = read_examples(run_config).splits.train
     except (LastTokenError, KeyError, TypeError) as error:
         reason = error.found if isinstance(error, LastTokenError) else f"{RECORD_NAME}: {error}"
         on_event(Note(f"no baselines: the training data cannot be read again: {reason}", True))
-        return ()
+        return None
     if fingerprint(train) != record["data"]["train"]["fingerprint"]:
         on_event(Note("no baselines: the training data has changed since the run", True))
-        return ()
-    return run_baselines(
-        classifier.loaded_.classifier.labels,
-        train,
-        examples,
-        seed=record["settings"]["seed"],
-        on_event=on_event,
-    )
+        return None
+    return train, run_config.seed

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lasttoken.config import TrainConfig
-from lasttoken.data.examples import Example
+from lasttoken.data.examples import Example, fold_text
 from lasttoken.data.readers import LabeledData, read_labeled
 from lasttoken.data.splits import Splits, split_examples
 from lasttoken.data.unicode import check_unicode
@@ -97,7 +97,11 @@ def read_alike(
     Raises:
         DatasetError: the data is not as described.
     """
-    hoped = Columns(given.text or known.text, given.label or known.label)
+    # What training knew gives way where the user now gives that very column for the other.
+    hoped = Columns(
+        given.text or (known.text if known.text != given.label else None),
+        given.label or (known.label if known.label != given.text else None),
+    )
     try:
         return read(hoped)
     except DatasetError as error:
@@ -109,7 +113,7 @@ def read_alike(
 
 
 def tell_examples(data: RunExamples, on_event: EventCallback) -> None:
-    """Tell each split's size and examples per label, and which labels are rare in the test."""
+    """Tell each split's size and labels, labels that look alike, and which the test hardly has."""
     counts_of = {}
     for name in ("train", "validation", "test"):
         examples: Sequence[Example] = getattr(data.splits, name)
@@ -118,12 +122,25 @@ def tell_examples(data: RunExamples, on_event: EventCallback) -> None:
         shown = ", ".join(f"{label} {count:,}" for label, count in counts[:8])
         more = f" and {len(counts) - 8} more labels" if len(counts) > 8 else ""
         on_event(Note(f"{name}: {len(examples):,} examples ({shown}{more})"))
+    _tell_lookalikes(sum(counts_of.values(), Counter()), on_event)
     rare = sorted(
         label for label in counts_of["train"] if counts_of["test"][label] < _ENOUGH_TO_MEASURE
     )
     if rare:
         shown = ", ".join(rare[:5]) + (f" and {len(rare) - 5} more" if len(rare) > 5 else "")
         text = f"fewer than {_ENOUGH_TO_MEASURE} test examples of: {shown}; their scores are rough"
+        on_event(Note(text, is_warning=True))
+
+
+def _tell_lookalikes(counts: Counter[str], on_event: EventCallback) -> None:
+    """Warn of labels that are most likely one label, spelled in several ways."""
+    spellings: dict[str, list[str]] = {}
+    for label in sorted(counts):
+        spellings.setdefault(fold_text(label), []).append(f"{label!r} ({counts[label]:,})")
+    alike = [" and ".join(labels) for labels in spellings.values() if len(labels) > 1]
+    if alike:
+        shown = "; ".join(alike[:5]) + (f"; and {len(alike) - 5:,} more" if alike[5:] else "")
+        text = f"labels that differ only by case or white space: {shown}"
         on_event(Note(text, is_warning=True))
 
 

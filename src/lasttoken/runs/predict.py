@@ -14,7 +14,8 @@ from lasttoken.data.writers import open_writer
 from lasttoken.errors import DatasetError
 from lasttoken.estimator import TEXTS_PER_CHUNK, TextClassifier
 from lasttoken.events import EventCallback, Progress
-from lasttoken.model.folder import ModelRecord, model_folder
+from lasttoken.model.folder import ModelRecord
+from lasttoken.model.location import model_folder
 from lasttoken.training.preparation import tell_reading_path
 
 _COLUMNS = ("predicted_label", "predicted_probability")

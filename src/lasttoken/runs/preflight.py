@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from lasttoken.config import TrainConfig
+from lasttoken.config import EvaluateConfig, PredictConfig, TrainConfig
+from lasttoken.data.files import STDIN, find_path
 from lasttoken.data.readers import locate_data
+from lasttoken.model.location import model_folder
 from lasttoken.model.sources import locate_model
 from lasttoken.runs.record import is_finished_run, run_folder, settings_of
 
@@ -21,6 +23,27 @@ def locate_inputs(config: TrainConfig) -> None:
         if not _is_number(setting):
             locate_data(setting)
     locate_model(config.model)
+
+
+def locate_evaluation(config: EvaluateConfig) -> None:
+    """Check the run, then the data; read and write nothing.
+
+    Raises:
+        LastTokenError: a path is missing, or a Hub name cannot be had.
+    """
+    model_folder(config.run)
+    locate_data(config.data)
+
+
+def locate_prediction(config: PredictConfig) -> None:
+    """Check the run, then the input; read and write nothing.
+
+    Raises:
+        LastTokenError: one of them is missing.
+    """
+    model_folder(config.run)
+    if config.input != STDIN:
+        find_path(config.input)
 
 
 def _is_number(setting: str) -> bool:

@@ -14,7 +14,7 @@ from lasttoken.errors import RunError
 from lasttoken.estimator import TextClassifier
 from lasttoken.evaluation.evaluate import Evaluation
 from lasttoken.evaluation.verdict import verdict
-from lasttoken.events import EpochEnd, Event, EventCallback, Note, Progress
+from lasttoken.events import EpochEnd, Event, EventCallback, Note, NoteKeeper, Progress
 from lasttoken.model.tokens import TokenizedTexts
 from lasttoken.runs.examples import (
     describe_lengths,
@@ -132,24 +132,6 @@ def run_training(
     return TrainOutcome(folder, metrics, watch.total, was_finished=False)
 
 
-class NoteKeeper:
-    """Pass events on, and keep the warnings for the report.
-
-    Args:
-        on_event: gets every event.
-    """
-
-    def __init__(self, on_event: EventCallback) -> None:
-        self._on_event = on_event
-        self.warnings: list[str] = []
-
-    def __call__(self, event: Event) -> None:
-        """Take an event."""
-        if isinstance(event, Note) and event.is_warning:
-            self.warnings.append(event.text)
-        self._on_event(event)
-
-
 class _HistoryWriter:
     """Pass events on, and append each finished epoch to `history.jsonl`."""
 
@@ -175,7 +157,10 @@ def _make_classifier(config: TrainConfig) -> TextClassifier:
         warmup_fraction=config.warmup_fraction,
         max_grad_norm=config.max_grad_norm,
         early_stopping_patience=config.early_stopping_patience,
+        trainable=config.trainable,
+        depth=config.depth,
         max_length=config.max_length,
+        prompt=config.prompt,
         fix_text=config.fix_text,
         seed=config.seed,
         precision=config.precision,
@@ -196,11 +181,16 @@ def _tell_plan(
     settings = prepared.settings
     epochs = "epoch" if settings.num_epochs == 1 else "epochs"
     steps = num_steps_per_epoch(len(prepared.training), settings) * settings.num_epochs
+    work = (
+        f"{steps:,} steps in {settings.num_epochs} {epochs}, batches of {settings.batch_size}, "
+        f"learning rate {settings.learning_rate:g}"
+    )
+    if settings.learns.kind == "probe":
+        work = "no steps: one pass, then a head is fitted"
     on_event(
         Note(
-            f"{steps:,} steps in {settings.num_epochs} {epochs}, batches of {settings.batch_size}, "
-            f"read {prepared.loaded.classifier.proof.path}, {settings.precision} on "
-            f"{settings.device}, learning rate {settings.learning_rate:g}, seed {settings.seed}"
+            f"{work}; read {prepared.loaded.classifier.proof.path}, {settings.precision} on "
+            f"{settings.device}, seed {settings.seed}"
         )
     )
 

@@ -9,12 +9,9 @@ The file lies in the folder for temporary files (`TMPDIR`) and is gone at the en
 
 from __future__ import annotations
 
-import math
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +20,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lasttoken.errors import ConfigError
-from lasttoken.events import EventCallback, Progress, ignore
-from lasttoken.inference.prediction import packed_batches
+from lasttoken.events import EventCallback, Note, Progress, ignore
 from lasttoken.model.batch import to_device
+from lasttoken.model.blocks import find_blocks
 from lasttoken.model.classifier import Classifier
 from lasttoken.model.device import Precision, autocast
-from lasttoken.model.frozen import output_of_block
+from lasttoken.model.frozen import frozen_blocks_answered, frozen_but_last, output_of_block
+from lasttoken.training.features import packed_batches
+from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.sampler import TokenizedExamples
+from lasttoken.training.scratch import scratch_array, scratch_folder
 
-_BYTES = 4  # of a number: fp32, as the residual stream is
-
-# Left free for everyone else who writes temporary files.
-_SPARE_BYTES = 200 * 2**20
+# Relative to the largest logit; states that enter must give what the frozen blocks give.
+_TOLERANCE = 1e-4
 
 Collate = Callable[[Sequence[Mapping[str, Any]]], dict[str, Tensor]]
 
@@ -73,9 +70,20 @@ class CachedCollator:
         """Return the packed batch with `hidden_states` (1, W, H); the filler's are 0."""
         inputs = self._collate(examples)
         rows = [example["hidden_states"] for example in examples]
+        ends, shares = inputs["cu_seqlens"].tolist(), inputs.get("continues")
+        if shares is not None:  # a prompt stands in front, once for all that continue it
+            shared = ends[1]
+            first = next((row for row, is_shared in zip(rows, shares[1:], strict=True)
+                          if is_shared), None)  # fmt: skip
+            prompt = np.zeros_like(rows[0], shape=(shared, rows[0].shape[1]))  # read by nobody
+            rows = [
+                prompt if first is None else first[:shared],
+                *(row[shared if is_shared else 0 :]
+                  for row, is_shared in zip(rows, shares[1:], strict=True)),
+            ]  # fmt: skip
         width = inputs["input_ids"].shape[1]
         states = np.zeros((1, width, rows[0].shape[1]), dtype=np.float32)
-        np.concatenate(rows, out=states[0, : sum(len(row) for row in rows)])
+        np.concatenate(rows, out=states[0, : ends[-1]])
         return {**inputs, "hidden_states": torch.from_numpy(states)}
 
 
@@ -108,63 +116,96 @@ def cache_hidden_states(
     done = 0
     classifier.eval()
     with torch.inference_mode(), autocast(device, precision):
-        for batch in packed_batches(texts):
+        for indices, batch in packed_batches(texts):
             inputs = to_device(batch.to_inputs(), device)
             given = output_of_block(classifier, num_frozen, inputs)[0].float().cpu().numpy()
             if states is None:
                 states = scratch_array(path, (int(texts.offsets[-1]), given.shape[1]))
             ends = batch.cu_seqlens.tolist()
-            for place, index in enumerate(batch.owner.tolist()):
-                text = given[ends[place] : ends[place + 1]]  # (L, H)
-                states[texts.offsets[index] : texts.offsets[index + 1]] = text
-            done += len(batch.owner)
+            first = 0 if batch.continues is None else 1  # the prompt is no example
+            for place, index in enumerate(indices.tolist(), start=first):
+                text = given[ends[place] : ends[place + 1]]  # (L, H), or behind the prompt
+                start, stop = texts.offsets[index : index + 2]
+                states[stop - len(text) : stop] = text
+                states[start : stop - len(text)] = given[: stop - len(text) - start]
+            done += len(indices)
             on_event(Progress("cache", done, len(texts), "texts"))
     assert states is not None, "there are examples"
     return CachedExamples(examples, states)
 
 
+@dataclass(frozen=True)
+class TrainingInputs:
+    """What the loop over epochs reads.
+
+    Attributes:
+        training: examples to learn from.
+        validating: examples that choose the epoch to keep.
+        collate: makes a batch of either.
+    """
+
+    training: TokenizedExamples
+    validating: TokenizedExamples
+    collate: Collate
+
+
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """Make a temporary folder that is removed at the end, whatever happens."""
-    with tempfile.TemporaryDirectory(prefix="lasttoken-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+def frozen_inputs(
+    prepared: PreparedTraining, collate: Collate, on_event: EventCallback
+) -> Iterator[TrainingInputs]:
+    """Freeze what shall not learn, and compute once what the frozen blocks give.
 
-
-def scratch_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Make an array in a file, with its room on the disk taken in advance.
-
-    Raises:
-        ConfigError: there is too little room.
+    Args:
+        prepared: its classifier, on the device, learns in full again at the end.
+        collate: of packed batches.
+        on_event: hears progress and why frozen blocks run in every epoch, if they do.
     """
-    num_bytes = math.prod(shape) * _BYTES
-    check_room(num_bytes, path.parent)
-    try:
-        with path.open("wb") as file:
-            # A hole in a file that finds no room later would end the process by a signal.
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, num_bytes)
+    settings, classifier = prepared.settings, prepared.loaded.classifier
+    inputs = TrainingInputs(prepared.training, prepared.validating, collate)
+    num_trained = settings.learns.num_blocks
+    if num_trained is None:
+        yield inputs
+        return
+    num_frozen = len(find_blocks(classifier.hf_model)) - num_trained
+    with ExitStack() as stack:
+        stack.enter_context(frozen_but_last(classifier, num_trained))
+        if num_frozen and classifier.proof.path == "packed":
+            stack.enter_context(frozen_blocks_answered(classifier, num_frozen))
+            folder = stack.enter_context(scratch_folder())
+            training, validating = (
+                cache_hidden_states(
+                    classifier,
+                    examples,
+                    num_frozen,
+                    folder / name,
+                    device=settings.device,
+                    precision=settings.precision,
+                    on_event=on_event,
+                )
+                for name, examples in (
+                    ("training", prepared.training),
+                    ("validation", prepared.validating),
+                )
+            )
+            cached = TrainingInputs(training, validating, CachedCollator(collate))
+            if _is_exact(cached, prepared):
+                inputs = cached
             else:
-                file.truncate(num_bytes)
-    except OSError as error:
-        raise _too_little_room(num_bytes, path.parent, error.strerror or str(error)) from error
-    return np.memmap(path, dtype=np.float32, mode="r+", shape=shape)
+                reason = "their stored output does not give the same logits"
+                on_event(Note(f"frozen blocks run in every epoch: {reason}", is_warning=True))
+        elif num_frozen:
+            on_event(Note("frozen blocks run in every epoch: this model is read padded"))
+        yield inputs
 
 
-def check_room(num_bytes: int, folder: Path | None = None) -> None:
-    """Check that the folder for temporary files has room for so many bytes.
-
-    Raises:
-        ConfigError: it has not.
-    """
-    folder = Path(tempfile.gettempdir()) if folder is None else folder
-    free = shutil.disk_usage(folder).free
-    if num_bytes + _SPARE_BYTES > free:
-        raise _too_little_room(num_bytes, folder, f"{free / 1e9:.1f} GB are free")
-
-
-def _too_little_room(num_bytes: int, folder: Path, reason: str) -> ConfigError:
-    return ConfigError(
-        f"hidden states of {num_bytes / 1e9:.1f} GB do not fit into {folder}: {reason}",
-        expected=f"{(num_bytes + _SPARE_BYTES) / 1e9:.1f} GB of room for temporary files",
-        remedy="set TMPDIR to a folder on a larger disk, or train on less with --limit",
-    )
+def _is_exact(cached: TrainingInputs, prepared: PreparedTraining) -> bool:
+    """Return whether stored states give the logits that all blocks give, on a few examples."""
+    settings, classifier = prepared.settings, prepared.loaded.classifier
+    few = [cached.training[index] for index in range(min(4, len(cached.training)))]
+    batch = to_device(cached.collate(few), settings.device)
+    states = batch.pop("hidden_states")
+    with torch.inference_mode(), autocast(settings.device, settings.precision):
+        whole = classifier(**batch).logits
+        entered = classifier(**batch, hidden_states=states).logits
+    largest = max(1.0, float(whole.abs().max()))
+    return bool((whole - entered).abs().max() <= _TOLERANCE * largest)

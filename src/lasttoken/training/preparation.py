@@ -11,14 +11,14 @@ from lasttoken.data.labels import LabelSpec
 from lasttoken.data.splits import fingerprint
 from lasttoken.errors import ConfigError
 from lasttoken.events import EventCallback, Note, ignore
-from lasttoken.model.blocks import cut_blocks, find_blocks
+from lasttoken.model.blocks import find_blocks
 from lasttoken.model.classifier import Classifier
 from lasttoken.model.folder import LoadedModel, load_for_training
 from lasttoken.model.sources import fetch_model, locate_model
-from lasttoken.model.tokens import TokenizedTexts, tokenize
-from lasttoken.training.cache import check_room
+from lasttoken.model.tokens import TokenizedTexts, prompt_tokens, tokenize
 from lasttoken.training.features import features_shape
 from lasttoken.training.sampler import TokenizedExamples
+from lasttoken.training.scratch import check_room
 from lasttoken.training.state import FitSettings
 
 
@@ -32,6 +32,7 @@ class PreparedTraining:
         validating: tokenized examples that choose the epoch to keep.
         settings: of the loop.
         max_length: tokens at which texts are cut.
+        prompt: put in front of every text.
         data_fingerprint: SHA-256 over the training examples.
         num_blocks: of the model before `settings.depth` cut it.
     """
@@ -41,6 +42,7 @@ class PreparedTraining:
     validating: TokenizedExamples
     settings: FitSettings
     max_length: int
+    prompt: str
     data_fingerprint: str
     num_blocks: int
 
@@ -48,7 +50,7 @@ class PreparedTraining:
         self, examples: Sequence[Example], *, on_event: EventCallback = ignore
     ) -> TokenizedTexts:
         """Return the texts of further examples as the model will read them."""
-        return _tokenize(self.loaded, examples, self.max_length, on_event)
+        return _tokenize(self.loaded, examples, self.max_length, self.prompt, on_event)
 
 
 def prepare_training(
@@ -58,6 +60,7 @@ def prepare_training(
     settings: FitSettings,
     *,
     max_length: int | None,
+    prompt: str = "",
     on_event: EventCallback = ignore,
 ) -> PreparedTraining:
     """Load a model with a head for the examples' labels, and tokenize them.
@@ -68,12 +71,14 @@ def prepare_training(
         validating: labeled examples that choose the epoch to keep.
         settings: of the loop.
         max_length: tokens at which texts are cut; None is the model's limit.
+        prompt: put in front of every text.
         on_event: hears progress and what was decided.
 
     Raises:
         BackboneError: the model cannot be had or used.
-        ConfigError: `max_length` is more than the model can read, `depth` or `trainable` more
-            than it has blocks, or there is too little room for what frozen blocks give.
+        ConfigError: `max_length` is more than the model can read, the prompt leaves no room in it
+            for a text, `depth` or `trainable` are more than the model has blocks, or there is too
+            little room for what frozen blocks give.
         DatasetError: there are fewer than two labels, or validation has one that training has not.
     """
     labels = LabelSpec.from_labels(str(example.label) for example in train)
@@ -92,15 +97,22 @@ def prepare_training(
             remedy=f"--max-length {limit}, or leave it out",
         )
     cut_at = limit if max_length is None else max_length
+    prompt_length = len(prompt_tokens(loaded.tokenizer, prompt))
+    if prompt_length >= cut_at:
+        raise ConfigError(
+            f"--prompt: {prompt_length} tokens, which leaves no room for a text",
+            expected=f"fewer than the {cut_at} tokens at which texts are cut",
+            remedy="a shorter --prompt, or a larger --max-length",
+        )
     training, validation = (
         TokenizedExamples(
-            _tokenize(loaded, examples, cut_at, on_event),
+            _tokenize(loaded, examples, cut_at, prompt, on_event),
             [str(example.label) for example in examples],
         )
         for examples in (train, validating)
     )
     prepared = PreparedTraining(
-        loaded, training, validation, settings, cut_at, fingerprint(train), num_blocks
+        loaded, training, validation, settings, cut_at, prompt, fingerprint(train), num_blocks
     )
     _check_room(prepared)
     return prepared
@@ -138,7 +150,8 @@ def _apply_depth(model: str, classifier: Classifier, settings: FitSettings) -> i
             expected=f"last-1 to last-{kept}, full, or probe",
             remedy=f"--trainable last-{kept}",
         )
-    cut_blocks(classifier.hf_model, kept)
+    if kept < num_blocks:
+        classifier.cut(kept)
     return num_blocks
 
 
@@ -154,7 +167,13 @@ def _check_room(prepared: PreparedTraining) -> None:
 
 
 def _tokenize(
-    loaded: LoadedModel, examples: Sequence[Example], max_length: int, on_event: EventCallback
+    loaded: LoadedModel,
+    examples: Sequence[Example],
+    max_length: int,
+    prompt: str,
+    on_event: EventCallback,
 ) -> TokenizedTexts:
     texts = [example.text for example in examples]
-    return tokenize(loaded.tokenizer, texts, max_length=max_length, on_event=on_event)
+    return tokenize(
+        loaded.tokenizer, texts, max_length=max_length, prompt=prompt, on_event=on_event
+    )

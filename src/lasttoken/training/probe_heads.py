@@ -206,7 +206,7 @@ def fit_heads(
 
 
 def fit_head(
-    states: NDArray[np.float32], label_ids: LabelIds, num_labels: int, *, C: float, seed: int
+    states: NDArray[np.float32], label_ids: LabelIds, num_labels: int, *, penalty: float, seed: int
 ) -> NDArray[np.float32]:
     """Fit one logistic regression to its end.
 
@@ -214,7 +214,7 @@ def fit_head(
         states: (N, H).
         label_ids: (N,), at least two different ones.
         num_labels: C, the rows of the head.
-        C: inverse strength of the penalty, for states scaled as in the table.
+        penalty: its inverse strength, `C` of the table, for states scaled as there.
         seed: of the solver.
 
     Returns:
@@ -223,7 +223,7 @@ def fit_head(
     from sklearn.linear_model import LogisticRegression
 
     scale = _scale(torch.from_numpy(np.asarray(states)))
-    model = LogisticRegression(C=C, fit_intercept=False, max_iter=1_000, random_state=seed)
+    model = LogisticRegression(C=penalty, fit_intercept=False, max_iter=1_000, random_state=seed)
     model.fit(states / scale, label_ids)
     rows = model.coef_ / scale
     if len(rows) == 1:  # softmax over both equals scikit-learn's sigmoid over the one

@@ -1,17 +1,16 @@
 """Less compute: keep fewer blocks, train fewer of them, or none and fit the head alone.
 
-    --depth auto          features -> probe table -> the first N blocks are kept
-    --trainable probe     features -> probe table -> a head is fitted and written
-    --trainable last-K    hidden states behind block n-K, computed once -> the usual epochs
+--depth auto          features -> probe table -> the first N blocks are kept
+--trainable probe     features -> probe table -> a head is fitted and written
+--trainable last-K    what frozen blocks give, computed once (`training.cache`) -> epochs
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,19 +19,8 @@ from numpy.typing import NDArray
 from lasttoken.evaluation.folds import stratified_sample
 from lasttoken.evaluation.metrics import LabelIds, macro_f1
 from lasttoken.events import EpochEnd, EventCallback, Note
-from lasttoken.model.batch import to_device
-from lasttoken.model.blocks import cut_blocks, find_blocks
-from lasttoken.model.classifier import Classifier
-from lasttoken.model.device import autocast
-from lasttoken.model.frozen import frozen_blocks_answered, frozen_but_last
+from lasttoken.model.frozen import frozen_but_last
 from lasttoken.model.tokens import TokenizedTexts
-from lasttoken.training.cache import (
-    CachedCollator,
-    Collate,
-    cache_hidden_states,
-    scratch_array,
-    scratch_folder,
-)
 from lasttoken.training.features import features_shape, fill_features, take_texts
 from lasttoken.training.loop import PassResult
 from lasttoken.training.preparation import PreparedTraining
@@ -42,7 +30,7 @@ from lasttoken.training.probe_heads import (
     make_probe_table,
     num_table_texts,
 )
-from lasttoken.training.sampler import TokenizedExamples
+from lasttoken.training.scratch import scratch_array, scratch_folder
 from lasttoken.training.state import Extent
 
 # How far below the best accuracy, in standard errors, a smaller depth still counts as equal. A
@@ -53,24 +41,6 @@ STANDARD_ERRORS = {"full": 1.0, "last": 1.0, "probe": 0.0}
 # Blocks that are kept beyond those which the rule chooses, where blocks are trained: the training
 # of SmolLM2 on movie reviews gains by none beyond them that its time would not buy elsewhere.
 EXTRA_BLOCKS = 0
-
-# Relative to the largest logit; states that enter must give what the frozen blocks give.
-_TOLERANCE = 1e-4
-
-
-@dataclass(frozen=True)
-class TrainingInputs:
-    """What the loop over epochs reads.
-
-    Attributes:
-        training: examples to learn from.
-        validating: examples that choose the epoch to keep.
-        collate: makes a batch of either.
-    """
-
-    training: TokenizedExamples
-    validating: TokenizedExamples
-    collate: Collate
 
 
 @dataclass(frozen=True)
@@ -114,9 +84,7 @@ def settle_depth(
         if kind != "probe":  # then a sample is all that is ever looked at
             train_texts, rows = take_texts(train_texts, sample), np.arange(len(sample))
         training = _features(prepared, train_texts, folder / "training", on_event)
-        validating = _features(
-            prepared, prepared.validating.texts, folder / "validation", on_event
-        )
+        validating = _features(prepared, prepared.validating.texts, folder / "validation", on_event)
         table = make_probe_table(
             len(training),
             lambda depth: training[depth - 1, rows],
@@ -135,87 +103,51 @@ def settle_depth(
             )
             depth = min(rule + extra, depth)
         _tell_table(table, depth, settings.keeps == "auto", STANDARD_ERRORS[kind], on_event)
-        cut_blocks(classifier.hf_model, depth)
+        if depth < len(training):
+            classifier.cut(depth)
         if kind != "probe":
             return table, None
         states = training[depth - 1]  # (N, H)
         head = fit_head(
-            states, train_ids, num_labels, C=table.row(depth).C, seed=settings.seed
+            states, train_ids, num_labels, penalty=table.row(depth).C, seed=settings.seed
         )  # (C, H)
         logits = np.asarray(states @ head.T)
+    score: Any = classifier.hf_model.score
     with torch.no_grad():
-        classifier.hf_model.score.weight.copy_(torch.from_numpy(head))
+        score.weight.copy_(torch.from_numpy(head))
     return table, FittedHead(logits, time.perf_counter() - started)
 
 
-@contextmanager
-def frozen_inputs(
-    prepared: PreparedTraining, collate: Collate, on_event: EventCallback
-) -> Iterator[TrainingInputs]:
-    """Freeze what shall not learn, and compute once what the frozen blocks give.
+def measure_extent(prepared: PreparedTraining, table: ProbeTable | None) -> Extent:
+    """Count what is kept and what learns; call it before anything stands in for a weight.
 
     Args:
-        prepared: its classifier, on the device, learns in full again at the end.
-        collate: of packed batches.
-        on_event: hears progress and why frozen blocks run in every epoch, if they do.
-    """
-    settings, classifier = prepared.settings, prepared.loaded.classifier
-    inputs = TrainingInputs(prepared.training, prepared.validating, collate)
-    num_trained = settings.learns.num_blocks
-    if num_trained is None:
-        yield inputs
-        return
-    num_frozen = len(find_blocks(classifier.hf_model)) - num_trained
-    with ExitStack() as stack:
-        stack.enter_context(frozen_but_last(classifier, num_trained))
-        if num_frozen and classifier.proof.path == "packed":
-            stack.enter_context(frozen_blocks_answered(classifier, num_frozen))
-            folder = stack.enter_context(scratch_folder())
-            training, validating = (
-                cache_hidden_states(
-                    classifier,
-                    examples,
-                    num_frozen,
-                    folder / name,
-                    device=settings.device,
-                    precision=settings.precision,
-                    on_event=on_event,
-                )
-                for name, examples in (
-                    ("training", prepared.training),
-                    ("validation", prepared.validating),
-                )
-            )
-            cached = TrainingInputs(training, validating, CachedCollator(collate))
-            if _is_exact(cached, prepared):
-                inputs = cached
-            else:
-                reason = "their stored output does not give the same logits"
-                on_event(Note(f"frozen blocks run in every epoch: {reason}", is_warning=True))
-        elif num_frozen:
-            on_event(Note("frozen blocks run in every epoch: this model is read padded"))
-        yield inputs
-
-
-def measure_extent(
-    classifier: Classifier, num_blocks: int, table: ProbeTable | None, *, probe: bool
-) -> Extent:
-    """Count what is kept and what learns, at the start of training.
-
-    Args:
-        classifier: cut, and frozen as it will be trained.
-        num_blocks: that the model had.
+        prepared: its classifier is cut already.
         table: of the probes, or None.
-        probe: the head alone learns.
     """
-    model = classifier.hf_model
-    learning = model.score.parameters() if probe else model.parameters()
+    classifier, learns = prepared.loaded.classifier, prepared.settings.learns
+    model: Any = classifier.hf_model
+    if learns.kind == "probe":
+        num_trainable = model.score.weight.numel()
+    elif learns.num_blocks is None:
+        num_trainable = sum(p.numel() for p in model.parameters())
+    else:
+        with frozen_but_last(classifier, learns.num_blocks):
+            num_trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return Extent(
         depth=int(model.config.get_text_config().num_hidden_layers),
-        num_blocks=num_blocks,
+        num_blocks=prepared.num_blocks,
         num_weights=sum(p.numel() for p in model.parameters()),
-        num_trainable_weights=sum(p.numel() for p in learning if p.requires_grad),
+        num_trainable_weights=num_trainable,
         probe_table=table,
+    )
+
+
+def describe_extent(extent: Extent) -> str:
+    """Return a line on what is kept and what learns."""
+    return (
+        f"{extent.depth} of {extent.num_blocks} blocks; {extent.num_trainable_weights:,} of "
+        f"{extent.num_weights:,} weights learn"
     )
 
 
@@ -301,16 +233,3 @@ def _tell_table(
                 f"is {rule}"
             )
         )
-
-
-def _is_exact(cached: TrainingInputs, prepared: PreparedTraining) -> bool:
-    """Return whether stored states give the logits that all blocks give, on a few examples."""
-    settings, classifier = prepared.settings, prepared.loaded.classifier
-    few = [cached.training[index] for index in range(min(4, len(cached.training)))]
-    batch = to_device(cached.collate(few), settings.device)
-    states = batch.pop("hidden_states")
-    with torch.inference_mode(), autocast(settings.device, settings.precision):
-        whole = classifier(**batch).logits
-        entered = classifier(**batch, hidden_states=states).logits
-    largest = max(1.0, float(whole.abs().max()))
-    return bool((whole - entered).abs().max() <= _TOLERANCE * largest)

@@ -47,8 +47,9 @@ class FitSettings:
                 "num_epochs", "batch_size", "gradient_accumulation_steps", "learning_rate",
                 "max_grad_norm", "early_stopping_patience",
             ),
-            not_negative=("weight_decay", "warmup_fraction", "seed"),
+            not_negative=("weight_decay", "warmup_fraction"),
             below_one=("warmup_fraction",),
+            seeds=("seed",),
         )  # fmt: skip
         parse_trainable(self.trainable)
         parse_depth(self.depth)

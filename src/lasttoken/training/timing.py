@@ -18,7 +18,8 @@ class TimeEstimator:
     """Pass events on; after `MEASURED_STEPS` steps, add one `TimeLeft`.
 
     Time goes with tokens, so what is left is counted in tokens: of training, and of the gradient-
-    free passes over validation and test texts at `FORWARD_SHARE` of the price.
+    free passes over validation and test texts at `FORWARD_SHARE` of the price. What lies between
+    the measured steps is measured with them, so short epochs bring their validation in.
 
     Args:
         train_tokens: of one epoch.
@@ -43,32 +44,33 @@ class TimeEstimator:
         self._train_tokens_left = float(train_tokens * num_epochs)
         self._forward_tokens_left = forward_tokens
         self._on_event = on_event
-        self._started = self._last = time.perf_counter()
-        self._steps = self._measured_steps = 0
-        self._measured_seconds = 0.0
+        self._started = self._measured_from = time.perf_counter()
+        self._tokens_at_start = self._tokens_left
+        self._steps = 0
 
     def __call__(self, event: Event) -> None:
         """Take an event, pass it on, and measure training steps."""
         self._on_event(event)
         if isinstance(event, Progress) and event.phase == "train":
-            now = time.perf_counter()
             self._steps += 1
             self._train_tokens_left -= self._tokens_per_step
-            # The first step of an epoch follows on a validation pass: its start is not known.
-            if self._steps > _WARMUP_STEPS and event.done > 1:
-                self._measured_steps += 1
-                self._measured_seconds += now - self._last
-                if self._measured_steps == MEASURED_STEPS:
-                    self._estimate(now)
-            self._last = now
+            if self._steps == _WARMUP_STEPS:
+                self._measured_from = time.perf_counter()
+                self._tokens_at_start = self._tokens_left
+            elif self._steps == _WARMUP_STEPS + MEASURED_STEPS:
+                self._estimate(time.perf_counter())
 
     def finish_validation(self, num_tokens: int) -> None:
         """Count off the tokens of a validation pass."""
         self._forward_tokens_left -= num_tokens
 
+    @property
+    def _tokens_left(self) -> float:
+        return self._train_tokens_left + self._forward_tokens_left * FORWARD_SHARE
+
     def _estimate(self, now: float) -> None:
-        seconds_per_token = self._measured_seconds / (MEASURED_STEPS * self._tokens_per_step)
-        tokens_left = self._train_tokens_left + self._forward_tokens_left * FORWARD_SHARE
-        self.estimated_seconds = tokens_left * seconds_per_token
+        tokens_measured = self._tokens_at_start - self._tokens_left
+        seconds_per_token = (now - self._measured_from) / tokens_measured
+        self.estimated_seconds = self._tokens_left * seconds_per_token
         self.seconds_at_estimate = now - self._started
         self._on_event(TimeLeft(self.estimated_seconds, MEASURED_STEPS))

@@ -1,0 +1,24 @@
+"""Where a trained model stands: told at once, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lasttoken.errors import RunError
+
+
+def model_folder(path: str | Path) -> Path:
+    """Return the model folder of a run folder, or the path itself.
+
+    Raises:
+        RunError: there is nothing of the kind.
+    """
+    folder = Path(path).expanduser()
+    for candidate in (folder / "model", folder):
+        if (candidate / "config.json").is_file():
+            return candidate
+    raise RunError(
+        f"{path}: " + ("no model in this folder" if folder.is_dir() else "no such folder"),
+        expected="a run folder (with model/ inside) or a model folder (with config.json)",
+        remedy="check the path, or train first: lasttoken train DATA --output-dir " + str(path),
+    )
