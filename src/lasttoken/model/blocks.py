@@ -7,6 +7,7 @@ Depth N means the first N blocks. A model that is cut there is a smaller one of 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -68,19 +69,15 @@ def cut_blocks(model: PreTrainedModel, depth: int) -> None:
     num_blocks = len(blocks)
     if depth == num_blocks:
         return
-    before = config.to_dict()
-    # Lists with an entry a block, such as `layer_types`, come first: they are checked together.
-    for name, value in before.items():
-        if "layer" in name and isinstance(value, list) and len(value) == num_blocks:
-            setattr(config, name, value[:depth])
-    config.num_hidden_layers = depth  # the family's own name for it follows by its attribute map
+    trial = copy.deepcopy(config)
     try:
-        written = type(config).from_dict(config.to_dict())
-        described = int(written.num_hidden_layers)
+        _describe_fewer(trial, num_blocks, depth)
+        described = int(type(config).from_dict(trial.to_dict()).num_hidden_layers)
     except (ValueError, TypeError, KeyError) as error:
         raise _cannot_be_cut(config.model_type, depth, str(error).splitlines()[0]) from error
     if described != depth:
         raise _cannot_be_cut(config.model_type, depth, f"it still describes {described} blocks")
+    _describe_fewer(config, num_blocks, depth)
     del blocks[depth:]
 
 
@@ -106,6 +103,14 @@ def replaced_forwards(
                 block.__dict__.pop("forward", None)  # the class's own again
             else:
                 block.forward = forward
+
+
+def _describe_fewer(config: Any, num_blocks: int, depth: int) -> None:  # noqa: ANN401 - family's
+    # Lists with an entry a block, such as `layer_types`, come first: they are checked together.
+    for name, value in config.to_dict().items():
+        if "layer" in name and isinstance(value, list) and len(value) == num_blocks:
+            setattr(config, name, value[:depth])
+    config.num_hidden_layers = depth  # the family's own name for it follows by its attribute map
 
 
 def _cannot_be_cut(model_type: str, depth: int, reason: str) -> BackboneError:

@@ -1,0 +1,385 @@
+"""`trainable` and `depth`: the cache, the probe table, the fitted head, the rule, the errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from test_training import LABELS, TEXTS
+from transformers import BloomConfig, BloomForCausalLM
+
+from families import FAMILIES, byte_tokenizer, save_decoder
+from lasttoken import ConfigError, TextClassifier
+from lasttoken.data.examples import examples_from_python
+from lasttoken.data.splits import set_aside
+from lasttoken.events import EpochEnd, Event, Note, ignore
+from lasttoken.model import products
+from lasttoken.model.batch import Gpt2ClassificationCollator
+from lasttoken.model.blocks import find_blocks
+from lasttoken.training import cache, fit, scratch
+from lasttoken.training.cache import CachedExamples, frozen_inputs
+from lasttoken.training.optim import make_optimizer
+from lasttoken.training.preparation import PreparedTraining
+from lasttoken.training.probe_heads import (
+    C_VALUES,
+    ProbeRow,
+    ProbeTable,
+    fit_head,
+    fit_heads,
+    make_probe_table,
+)
+
+FAST = {"num_epochs": 2, "batch_size": 8, "learning_rate": 3e-3, "precision": "fp32"}
+
+
+@pytest.fixture(autouse=True)
+def scratch_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A place for temporary files that must be empty after every test."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    yield folder
+    assert list(folder.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Four blocks that hardly change their input, as trained ones do."""
+    folder = tmp_path_factory.mktemp("m") / "gpt2"
+    return str(save_decoder(folder, initializer_range=0.05, n_layer=4))
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family_decoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_decoder(tmp_path_factory.mktemp("m") / "model", request.param))
+
+
+@pytest.fixture
+def bloom(tmp_path: Path) -> str:
+    torch.manual_seed(0)
+    config = BloomConfig(vocab_size=260, hidden_size=32, n_layer=3, n_head=4, eos_token_id=256)
+    BloomForCausalLM(config).save_pretrained(tmp_path / "bloom")
+    byte_tokenizer().save_pretrained(tmp_path / "bloom")
+    return str(tmp_path / "bloom")
+
+
+def fitted(decoder: str, **settings: object) -> TextClassifier:
+    return TextClassifier(decoder, **{**FAST, **settings}).fit(TEXTS, LABELS)
+
+
+def prepared_for(decoder: str, **settings: Any) -> PreparedTraining:
+    examples = examples_from_python(TEXTS, LABELS)
+    parts = set_aside(examples, {"validation": 0.2}, 1, ignore)
+    classifier = TextClassifier(decoder, **{**FAST, **settings})
+    return classifier.prepare(parts["train"], parts["validation"])
+
+
+def weights(classifier: TextClassifier) -> dict[str, torch.Tensor]:
+    return classifier.loaded_.classifier.state_dict()
+
+
+def collator_of(prepared: PreparedTraining) -> Gpt2ClassificationCollator:
+    return Gpt2ClassificationCollator(
+        prepared.loaded.tokenizer,
+        prepared.loaded.classifier.labels,
+        prepared.max_length,
+        prompt=prepared.training.texts.prompt,
+    )
+
+
+# the cache
+
+
+@pytest.mark.parametrize("prompt", ["", "Is this review good? "])
+def test_cached_states_give_the_logits_and_gradients_of_the_frozen_blocks(
+    family_decoder: str, prompt: str
+) -> None:
+    prepared = prepared_for(family_decoder, trainable="last-1", prompt=prompt)
+    classifier = prepared.loaded.classifier
+    classifier.eval()
+    results = []
+    with frozen_inputs(prepared, collator_of(prepared), ignore) as inputs:
+        assert isinstance(inputs.training, CachedExamples)
+        batch = inputs.collate([inputs.training[index] for index in (5, 2, 9, 40)])
+        states = batch.pop("hidden_states")
+        assert states.shape[:2] == batch["input_ids"].shape
+        for extra in ({}, {"hidden_states": states}):
+            classifier.zero_grad()
+            output = classifier(**batch, **extra)
+            output.loss.backward()
+            gradients = {n: p.grad.clone() for n, p in classifier.named_parameters()
+                         if p.grad is not None}  # fmt: skip
+            results.append((output.logits.detach(), gradients))
+    (whole, whole_gradients), (entered, entered_gradients) = results
+    assert (whole - entered).abs().max() <= 1e-5 * max(1.0, float(whole.abs().max()))
+    assert set(whole_gradients) == set(entered_gradients)
+    largest = max(float(gradient.abs().max()) for gradient in whole_gradients.values())
+    for name, gradient in whole_gradients.items():
+        difference = (gradient - entered_gradients[name]).abs().max()
+        assert difference <= 1e-5 * max(1.0, largest), name
+
+
+def test_training_on_the_cache_is_training_without_it(
+    family_decoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit, where the pass that fills the cache multiplies as training does."""
+    monkeypatch.setattr(products, "_is_fed", lambda inputs: False)
+    events: list[Event] = []
+    settings = {**FAST, "trainable": "last-1"}
+    cached = TextClassifier(family_decoder, **settings).fit(TEXTS, LABELS)
+    monkeypatch.setattr(cache, "_is_exact", lambda inputs, prepared: False)
+    plain = TextClassifier(family_decoder, **settings)
+    plain.fit(TEXTS, LABELS, on_event=events.append)
+    told = [e.text for e in events if isinstance(e, Note) and "frozen blocks" in e.text]
+    assert told == ["frozen blocks run in every epoch: their stored output does not give the same "
+                    "logits"]  # fmt: skip
+    first, second = weights(cached), weights(plain)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert [row.train_loss for row in cached.history_] == [row.train_loss for row in plain.history_]
+
+
+def test_frozen_weights_do_not_change_by_a_bit_and_the_others_do(decoder: str) -> None:
+    before = {n: t.clone() for n, t in prepared_for(decoder).loaded.classifier.state_dict().items()}
+    after = weights(fitted(decoder, trainable="last-2", weight_decay=0.1))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    trained = {n for n in before if any(part in n for part in ("h.2.", "h.3.", "ln_f", "score"))}
+    assert changed == trained
+
+
+def test_the_optimizer_holds_what_learns_and_nothing_else(decoder: str) -> None:
+    prepared = prepared_for(decoder, trainable="last-1")
+    with frozen_inputs(prepared, collator_of(prepared), ignore):
+        optimizer = make_optimizer(prepared.loaded.classifier, learning_rate=1.0, weight_decay=0.0)
+        held = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
+    extent = fitted(decoder, trainable="last-1").extent_
+    assert held == extent.num_trainable_weights < extent.num_weights
+
+
+def test_a_failure_in_training_leaves_no_file_and_no_frozen_weight(
+    decoder: str, monkeypatch: pytest.MonkeyPatch, scratch_place: Path
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        assert len(list(scratch_place.rglob("training"))) == 1
+        raise RuntimeError("in the middle")
+
+    monkeypatch.setattr(fit, "train", fail)
+    prepared = prepared_for(decoder, trainable="last-1")
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fit.fit(prepared)
+    assert list(scratch_place.iterdir()) == []
+    classifier = prepared.loaded.classifier
+    assert all(p.requires_grad for p in classifier.parameters())
+    assert classifier.frozen == ()
+    first = find_blocks(classifier.hf_model)[0]
+    assert "forward" not in first.__dict__
+
+
+def test_a_disk_without_room_is_told_before_training(
+    decoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda path: type("U", (), {"free": 10**8})())
+    for trainable in ("last-1", "probe"):
+        with pytest.raises(ConfigError, match=r"hidden states .* 0\.1 GB are free") as caught:
+            prepared_for(decoder, trainable=trainable)
+        assert "TMPDIR" in caught.value.remedy
+
+
+def test_all_blocks_may_learn_with_the_embeddings_frozen(decoder: str) -> None:
+    before = {n: t.clone() for n, t in prepared_for(decoder).loaded.classifier.state_dict().items()}
+    after = weights(fitted(decoder, trainable="last-4"))
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert same == {"hf_model.transformer.wte.weight", "hf_model.transformer.wpe.weight"}
+
+
+def test_a_padded_family_trains_its_last_blocks_without_a_cache(bloom: str) -> None:
+    events: list[Event] = []
+    classifier = TextClassifier(bloom, **{**FAST, "num_epochs": 1}, trainable="last-1")
+    classifier.fit(TEXTS, LABELS, on_event=events.append)
+    assert Note("frozen blocks run in every epoch: this model is read padded") in events
+    assert classifier.extent_.num_trainable_weights < classifier.extent_.num_weights
+
+
+# probes
+
+
+def separable(num_texts: int, num_labels: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    states = rng.normal(size=(num_texts, 12)).astype(np.float32)
+    scores = 2 * states @ rng.normal(size=(12, num_labels)) + rng.gumbel(
+        size=(num_texts, num_labels)
+    )
+    return states, scores.argmax(axis=1).astype(np.int64)
+
+
+@pytest.mark.parametrize("num_labels", [2, 3])
+def test_heads_fitted_together_are_scikit_learns(num_labels: int) -> None:
+    states, label_ids = separable(300, num_labels)
+    inside = torch.stack([torch.arange(300) % 3 != part for part in range(4)])
+    tensors = torch.from_numpy(states), torch.from_numpy(label_ids)
+    heads = fit_heads(*tensors, inside, num_labels, C_VALUES, iterations=500)
+    quick = fit_heads(*tensors, inside, num_labels, C_VALUES)
+    assert (heads - quick).abs().max() <= 0.03 * heads.abs().max()
+    for c, penalty in enumerate(C_VALUES):
+        for part, kept in enumerate(inside.numpy()):
+            model = LogisticRegression(C=penalty, fit_intercept=False, tol=1e-8)
+            coefficients = model.fit(states[kept], label_ids[kept]).coef_
+            head = heads[c, part].numpy()
+            found = head[1:] - head[:1] if num_labels == 2 else head
+            assert np.abs(found - coefficients).max() <= 2e-3 * np.abs(coefficients).max()
+
+
+def test_the_head_of_two_labels_gives_scikit_learns_probabilities() -> None:
+    states, label_ids = separable(200, 2)
+    head = fit_head(states, label_ids, 2, penalty=0.1, seed=1)
+    assert np.array_equal(head[0], -head[1])
+    scale = np.sqrt(np.mean(states**2))
+    model = LogisticRegression(C=0.1, fit_intercept=False).fit(states / scale, label_ids)
+    probs = torch.from_numpy(states @ head.T).softmax(-1).numpy()
+    assert probs == pytest.approx(model.predict_proba(states / scale), abs=1e-4)
+
+
+def test_the_table_finds_the_block_that_knows() -> None:
+    states, label_ids = separable(400, 2)
+    noise = np.random.default_rng(9).normal(size=states.shape).astype(np.float32)
+    blocks = [noise, states + noise, 4 * states + noise, noise]
+    table = make_probe_table(
+        4, lambda depth: blocks[depth - 1][:300], label_ids[:300],
+        lambda depth: blocks[depth - 1][300:], label_ids[300:], 2, seed=1,
+    )  # fmt: skip
+    assert [row.depth for row in table.rows] == [1, 2, 3, 4]
+    assert table.num_examples == 300
+    accuracies = [row.cross_validated_accuracy for row in table.rows]
+    assert max(accuracies[0], accuracies[3]) < 0.6 < accuracies[1] < accuracies[2]
+    assert table.rows[2].validation_accuracy > 0.7
+    assert table.choose_depth() == 3
+
+
+def table_of(*accuracies: float, num_examples: int = 900) -> ProbeTable:
+    rows = [ProbeRow(d, accuracy, 0.0, 0.1) for d, accuracy in enumerate(accuracies, start=1)]
+    return ProbeTable(tuple(rows), num_examples)
+
+
+def test_the_depth_is_the_smallest_within_a_standard_error_of_the_best() -> None:
+    table = table_of(0.5, 0.889, 0.8901, 0.9, 0.9)  # one error: sqrt(0.9 x 0.1 / 900) = 0.01
+    assert table.choose_depth() == 3
+    assert table.choose_depth(standard_errors=0) == 4
+    assert table.choose_depth(standard_errors=2) == 2
+    assert table.choose_depth(at_least=5) == 5
+    assert table_of(0.9, 0.9).choose_depth() == 1
+
+
+@pytest.mark.parametrize("model", ["decoder", "bloom"])
+def test_a_probe_run_has_every_ordinary_output(model: str, request: pytest.FixtureRequest) -> None:
+    events: list[Event] = []
+    folder = request.getfixturevalue(model)
+    classifier = TextClassifier(folder, **FAST, trainable="probe")
+    classifier.fit(TEXTS, LABELS, on_event=events.append)
+    (row,) = classifier.history_
+    assert row in events
+    assert (row.epoch, row.step, row.is_best, row.learning_rate) == (1, 0, True, 0.0)
+    assert classifier.best_epoch_ == 1
+    extent = classifier.extent_
+    head = classifier.loaded_.classifier.hf_model.score.weight
+    assert extent.num_trainable_weights == head.numel()
+    assert extent.depth == extent.num_blocks == len(extent.probe_table.rows)
+    told = [e.text for e in events if isinstance(e, Note) and e.text.startswith("  block")]
+    assert len(told) == extent.num_blocks
+    labels = classifier.loaded_.classifier.labels
+    logits = classifier.predict_logits(classifier.tokenize(TEXTS))
+    both = np.mean(logits.argmax(axis=1) == labels.encode(LABELS).numpy())
+    assert both == pytest.approx(0.9 * row.train_accuracy + 0.1 * row.validation_accuracy)
+    # Everything but the head is as it was, and the head says what the history says.
+    before = prepared_for(folder).loaded.classifier.state_dict()
+    after = weights(classifier)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"hf_model.score.weight"}
+
+
+def test_a_probe_can_be_cut_at_its_best_block(decoder: str, tmp_path: Path) -> None:
+    classifier = fitted(decoder, trainable="probe", depth="auto")
+    table = classifier.extent_.probe_table
+    accuracies = [row.cross_validated_accuracy for row in table.rows]
+    assert classifier.extent_.depth == accuracies.index(max(accuracies)) + 1
+    classifier.save_pretrained(tmp_path / "model")
+    again = TextClassifier.from_pretrained(tmp_path / "model", precision="fp32")
+    assert np.array_equal(again.predict_proba(TEXTS), classifier.predict_proba(TEXTS))
+    assert again.loaded_.classifier.hf_model.config.n_layer == classifier.extent_.depth
+
+
+def test_only_training_examples_choose_the_depth(decoder: str) -> None:
+    wrong = ["bad" if label == "good" else "good" for label in LABELS]
+    depths = set()
+    for validation in ((TEXTS, LABELS), (TEXTS, wrong)):
+        classifier = TextClassifier(decoder, **{**FAST, "num_epochs": 1}, depth="auto")
+        classifier.fit(TEXTS, LABELS, validation=validation)
+        table = classifier.extent_.probe_table
+        depths.add((classifier.extent_.depth, *(r.cross_validated_accuracy for r in table.rows)))
+    assert len(depths) == 1
+
+
+def test_auto_depth_leaves_as_many_blocks_as_shall_learn(decoder: str) -> None:
+    extent = fitted(decoder, trainable="last-4", depth="auto").extent_
+    assert extent.depth == 4
+
+
+@pytest.mark.parametrize("depth", [2, "2", np.int64(2)])
+def test_a_depth_may_be_given(decoder: str, depth: object) -> None:
+    classifier = fitted(decoder, depth=depth, num_epochs=1)
+    assert classifier.extent_.depth == 2
+    assert classifier.extent_.num_blocks == 4
+    assert classifier.extent_.probe_table is None
+    assert classifier.loaded_.classifier.hf_model.config.n_layer == 2
+
+
+def test_training_the_first_blocks_of_a_model_is_training_the_cut_one(
+    decoder: str, tmp_path: Path
+) -> None:
+    whole = fitted(decoder, depth=2)
+    cut = TextClassifier(decoder, **{**FAST, "num_epochs": 1}, depth=2, trainable="probe")
+    cut.fit(TEXTS, LABELS)
+    assert len(cut.extent_.probe_table.rows) == 2
+    assert len(whole.history_) == 2
+    assert np.mean(whole.predict(TEXTS) == np.array(LABELS)) > 0.8
+
+
+def test_a_reduced_fit_repeats_bit_for_bit(decoder: str) -> None:
+    settings = {"trainable": "last-1", "depth": "auto"}
+    first, second = weights(fitted(decoder, **settings)), weights(fitted(decoder, **settings))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+# what is refused
+
+REFUSED = [
+    ({"trainable": "last-0"}, "--trainable last-0", "full, probe, or last-K"),
+    ({"trainable": "lastK"}, "--trainable lastK", "full, probe, or last-K"),
+    ({"trainable": None}, "--trainable None", "full, probe, or last-K"),
+    ({"depth": 0}, "--depth 0", "auto, or the number of blocks to keep"),
+    ({"depth": 2.5}, "--depth 2.5", "auto, or the number of blocks to keep"),
+    ({"depth": True}, "--depth True", "auto, or the number of blocks to keep"),
+    ({"depth": "deep"}, "--depth deep", "auto, or the number of blocks to keep"),
+    ({"depth": 9}, "--depth 9: model .* has 4 blocks", "1 to 4, or auto"),
+    ({"trainable": "last-99"}, "--trainable last-99: model .* has 4 blocks", "last-1 to last-4"),
+    ({"trainable": "last-3", "depth": 2}, "of which --depth 2 keeps 2", "last-1 to last-2"),
+]
+
+
+@pytest.mark.parametrize(("settings", "found", "expected"), REFUSED, ids=lambda value: str(value))
+def test_what_cannot_be_is_refused(
+    decoder: str, settings: dict[str, object], found: str, expected: str
+) -> None:
+    with pytest.raises(ConfigError, match=found) as caught:
+        fitted(decoder, **settings)
+    assert caught.value.expected.startswith(expected)
+    assert caught.value.remedy.startswith("--")
+
+
+def test_events_end_with_one_epoch(decoder: str) -> None:
+    events: list[Event] = []
+    TextClassifier(decoder, **FAST, trainable="probe").fit(TEXTS, LABELS, on_event=events.append)
+    assert sum(isinstance(event, EpochEnd) for event in events) == 1
