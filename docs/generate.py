@@ -39,13 +39,13 @@ RUN_FIELDS = {
     "settings": "every setting of `train` that decides the result, as given or by default",
     "data_location": "the data's absolute path, or its name on the Hub or among the samples",
     "resolved": "what was decided from data, model and machine: maximum length, precision, "
-    "device, how the model is read and why, columns, label order",
+    "device, how the model is read and why, columns, label order, what learns and how deep",
     "data": "for each split: examples, fingerprint (SHA-256 over labels and texts), tokens, "
     "texts cut",
     "versions": "of the packages that decide the numbers",
     "machine": "system, processor, cores, threads, vector instructions",
     "results": "kept epoch, steps, seconds of each phase, the estimate of the time left and the "
-    "truth, peak memory; only in a finished run",
+    "truth, peak memory, blocks and weights kept and trained, the probe table; only in a finished run",
     "status": "`unfinished` until the last file is written, then `finished`",
 }
 METRICS_FIELDS = {

@@ -228,7 +228,7 @@ def test_run_json_holds_every_resolved_setting_and_what_it_was_made_with(
     assert record["resolved"] == {
         "max_length": 32, "precision": "fp32", "device": "cpu", "reading_path": "packed",
         "reading_reason": "", "text_column": "text", "label_column": "label",
-        "labels": ["neg", "pos"],
+        "labels": ["neg", "pos"], "trainable": "full", "depth": 2, "num_blocks": 2,
     }  # fmt: skip
     for name, examples in (("train", 32), ("validation", 4), ("test", 4)):
         part = record["data"][name]
@@ -241,9 +241,44 @@ def test_run_json_holds_every_resolved_setting_and_what_it_was_made_with(
     results = record["results"]
     assert (results["best_epoch"], results["steps"]) == (1, 1)
     assert results["peak_memory_bytes"] > 0
+    assert (results["depth"], results["num_blocks"], results["probe_table"]) == (2, 2, None)
+    assert results["num_trainable_weights"] == results["num_weights"] > 0
     assert {"prepare", "baselines", "train", "save", "evaluate", "report"} == set(
         results["seconds"]
     )
+
+
+def test_a_probe_run_leaves_every_ordinary_file_and_its_table(
+    train: Command, reviews: Path
+) -> None:
+    outcome = train(reviews, "--output-dir", "run", "--trainable", "probe", "--depth", "auto")
+    assert outcome.code == 0, outcome.err
+    record = read_json(Path("run/run.json"))
+    resolved, results = record["resolved"], record["results"]
+    assert (resolved["trainable"], resolved["depth"], resolved["num_blocks"]) == (
+        "probe",
+        "auto",
+        2,
+    )
+    table = results["probe_table"]
+    assert [row["depth"] for row in table["rows"]] == [1, 2]
+    assert set(table["rows"][0]) == {
+        "depth",
+        "cross_validated_accuracy",
+        "validation_accuracy",
+        "C",
+    }
+    assert results["depth"] in (1, 2)
+    assert results["steps"] == 0
+    assert "cross-validated" in outcome.err
+    (line,) = Path("run/history.jsonl").read_text().splitlines()
+    assert json.loads(line)["epoch"] == 1
+    kept = read_json(Path("run/model/lasttoken.json"))["settings"]
+    assert (kept["trainable"], kept["depth"]) == ("probe", "auto")
+    assert kept["num_blocks_kept"] == results["depth"]
+    report = Path("run/report.html").read_text(encoding="utf-8")
+    assert "Probes" in report
+    assert read_json(Path("run/model/config.json"))["n_layer"] == results["depth"]
 
 
 def test_history_has_a_line_an_epoch(train: Command, reviews: Path) -> None:

@@ -196,6 +196,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         self.best_epoch_ = result.best_epoch
         self.extent_ = result.extent
         details = {"settings": self.get_params(), **(record or {})}
+        details["settings"] = {**details["settings"], "num_blocks_kept": result.extent.depth}
         self._become(
             prepared.loaded,
             ModelRecord(

@@ -16,8 +16,8 @@ class Progress:
     """How far a phase has come; sent often, with `done == total` at its end.
 
     Attributes:
-        phase: "fetch", "convert", "read", "tokenize", "baseline", "train", "validate",
-            "save", "predict", "evaluate", "write" or "report".
+        phase: "fetch", "convert", "read", "tokenize", "baseline", "features", "probe", "cache",
+            "train", "validate", "save", "predict", "evaluate", "write" or "report".
         done: units finished so far.
         total: units in all, or None while unknown.
         unit: what is counted: "bytes", "rows", "files", "texts", "steps", ...

@@ -92,7 +92,7 @@ def test_a_configuration_that_cannot_describe_fewer_blocks_is_refused(
     monkeypatch.setattr(
         type(model.config), "from_dict", lambda content: type(model.config)(n_layer=2)
     )
-    with pytest.raises(BackboneError, match="--depth 1: .* still describes 2 blocks"):
+    with pytest.raises(BackboneError, match=r"--depth 1: .* still describes 2 blocks"):
         cut_blocks(model, 1)
     assert len(find_blocks(model)) == 2
 
