@@ -45,7 +45,8 @@ RUN_FIELDS = {
     "versions": "of the packages that decide the numbers",
     "machine": "system, processor, cores, threads, vector instructions",
     "results": "kept epoch, steps, seconds of each phase, the estimate of the time left and the "
-    "truth, peak memory, blocks and weights kept and trained, the probe table; only in a finished run",
+    "truth, peak memory, blocks and weights kept and trained, the probe table; only in a finished "
+    "run",
     "status": "`unfinished` until the last file is written, then `finished`",
 }
 METRICS_FIELDS = {

@@ -136,11 +136,22 @@ def test_training_on_the_cache_is_training_without_it(
     plain = TextClassifier(family_decoder, **settings)
     plain.fit(TEXTS, LABELS, on_event=events.append)
     told = [e.text for e in events if isinstance(e, Note) and "frozen blocks" in e.text]
-    assert told == ["frozen blocks run in every epoch: their stored output does not give the same "
-                    "logits"]  # fmt: skip
+    assert told == [
+        "frozen blocks run in every epoch: their stored output does not lead to the same states"
+    ]
     first, second = weights(cached), weights(plain)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert [row.train_loss for row in cached.history_] == [row.train_loss for row in plain.history_]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_states_of_other_texts_are_found_out(decoder: str, precision: str) -> None:
+    prepared = prepared_for(decoder, trainable="last-1", precision=precision)
+    with frozen_inputs(prepared, collator_of(prepared), ignore) as inputs:
+        assert isinstance(inputs.training, CachedExamples)
+        assert cache._is_exact(inputs, prepared)
+        inputs.training._states[:] = np.roll(inputs.training._states, 5, axis=0)
+        assert not cache._is_exact(inputs, prepared)
 
 
 def test_frozen_weights_do_not_change_by_a_bit_and_the_others_do(decoder: str) -> None:

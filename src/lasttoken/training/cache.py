@@ -31,8 +31,9 @@ from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.sampler import TokenizedExamples
 from lasttoken.training.scratch import scratch_array, scratch_folder
 
-# Relative to the largest logit; states that enter must give what the frozen blocks give.
-_TOLERANCE = 1e-4
+# How far stored states may lead astray, relative to the pooled states: rounding is well below, and
+# states of other texts are at about 1. In bf16 the rounding of a row depends on its batch.
+_TOLERANCES: dict[Precision, float] = {"fp32": 1e-4, "bf16": 0.1}
 
 Collate = Callable[[Sequence[Mapping[str, Any]]], dict[str, Tensor]]
 
@@ -191,7 +192,7 @@ def frozen_inputs(
             if _is_exact(cached, prepared):
                 inputs = cached
             else:
-                reason = "their stored output does not give the same logits"
+                reason = "their stored output does not lead to the same states"
                 on_event(Note(f"frozen blocks run in every epoch: {reason}", is_warning=True))
         elif num_frozen:
             on_event(Note("frozen blocks run in every epoch: this model is read padded"))
@@ -199,13 +200,16 @@ def frozen_inputs(
 
 
 def _is_exact(cached: TrainingInputs, prepared: PreparedTraining) -> bool:
-    """Return whether stored states give the logits that all blocks give, on a few examples."""
+    """Return whether stored states lead where all blocks lead, on a few examples."""
     settings, classifier = prepared.settings, prepared.loaded.classifier
     few = [cached.training[index] for index in range(min(4, len(cached.training)))]
     batch = to_device(cached.collate(few), settings.device)
-    states = batch.pop("hidden_states")
-    with torch.inference_mode(), autocast(settings.device, settings.precision):
-        whole = classifier(**batch).logits
-        entered = classifier(**batch, hidden_states=states).logits
-    largest = max(1.0, float(whole.abs().max()))
-    return bool((whole - entered).abs().max() <= _TOLERANCE * largest)
+    pooled = []
+    for states in (None, batch["hidden_states"]):
+        inputs = {name: batch[name] for name in batch if name not in ("labels", "hidden_states")}
+        classifier.entrance.hidden_states = states
+        with torch.inference_mode(), autocast(settings.device, settings.precision):
+            pooled.append(classifier.pool_last_token(**inputs).float())  # (B, H)
+    classifier.entrance.hidden_states = None
+    whole, entered = pooled
+    return bool((whole - entered).norm() <= _TOLERANCES[settings.precision] * whole.norm())
