@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import numbers
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,6 +61,12 @@ class TrainConfig:
     weight_decay: Annotated[float, Doc("decoupled weight decay of matrices")] = 0.0
     warmup_fraction: Annotated[float, Doc("share of steps that warm up linearly")] = 0.0
     max_grad_norm: Annotated[float, Doc("clip the gradient's norm at this")] = 1.0
+    trainable: Annotated[
+        str, Doc("full, last-K (the last K blocks), or probe (the head alone, fitted in one pass)")
+    ] = "full"
+    depth: Annotated[
+        str | None, Doc("keep the first N blocks; auto: chosen on the training data [all]")
+    ] = None
     early_stopping_patience: Annotated[
         int | None, Doc("stop after this many epochs without a better one [never]")
     ] = None
@@ -83,6 +91,8 @@ class TrainConfig:
             below_one=("warmup_fraction",),
             seeds=("seed",),
         )  # fmt: skip
+        parse_trainable(self.trainable)
+        parse_depth(self.depth)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +170,59 @@ def read_config_file(path: str, config_class: type[ConfigT]) -> dict[str, Any]:
                 remedy=f"did you mean {near[0]!r}?" if near else "remove it",
             )
     return settings
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """Which part of a model learns.
+
+    Attributes:
+        kind: "full" (all), "last" (the last blocks, the final norm and the head) or "probe" (the
+            head).
+        num_blocks: K of "last"; None otherwise.
+    """
+
+    kind: Literal["full", "last", "probe"]
+    num_blocks: int | None = None
+
+
+def parse_trainable(value: object) -> Trainable:
+    """Read the setting `trainable`.
+
+    Raises:
+        ConfigError: it is none of full, probe, last-1, last-2 ...
+    """
+    if value == "full" or value == "probe":
+        return Trainable(value)
+    match = re.fullmatch(r"last-([1-9][0-9]*)", value) if isinstance(value, str) else None
+    if match is None:
+        raise ConfigError(
+            f"--trainable {value}",
+            expected="full, probe, or last-K with K the number of blocks that learn, 1 or more",
+            remedy="--trainable last-3",
+        )
+    return Trainable("last", int(match.group(1)))
+
+
+def parse_depth(value: object) -> int | Literal["auto"] | None:
+    """Read the setting `depth`: a number of blocks, "auto", or None for all of them.
+
+    Raises:
+        ConfigError: it is nothing of the kind.
+    """
+    if value is None:
+        return None
+    if value == "auto":
+        return "auto"
+    if isinstance(value, str) and re.fullmatch(r"[1-9][0-9]*", value):
+        return int(value)
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 1:
+        return int(value)
+    raise ConfigError(
+        f"--depth {value}",
+        expected="auto, or the number of blocks to keep, 1 or more",
+        remedy="--depth auto",
+    )
 
 
 def check_ranges(

@@ -51,6 +51,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         max_grad_norm: the gradient's norm is clipped at this.
         early_stopping_patience: epochs without a better one before training stops; None never.
         validation_fraction: share of the texts given to `fit` that choose the epoch to keep.
+        trainable: "full"; "last-3" (the last 3 blocks, the final norm and the head learn); or
+            "probe" (the head alone, fitted in one pass).
+        depth: keep the first so many blocks; "auto" chooses by a cross-validated probe of every
+            block on the training texts; None keeps all.
         max_length: cut texts at this many tokens; None is the model's limit.
         prompt: put in front of every text, in `fit` and at prediction; computed once a batch.
         fix_text: repair broken Unicode with ftfy, in `fit` and at prediction.
@@ -61,6 +65,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     Attributes:
         classes_: (C,) the labels, sorted, of the type given to `fit`.
         history_: one `EpochEnd` an epoch.
+        extent_: blocks and weights that were kept and trained, and the probe table if one was made.
         best_epoch_: the epoch whose weights are kept, counted from 1.
     """
 
@@ -77,6 +82,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         max_grad_norm: float = 1.0,
         early_stopping_patience: int | None = None,
         validation_fraction: float = 0.1,
+        trainable: str = "full",
+        depth: int | str | None = None,
         max_length: int | None = None,
         prompt: str = "",
         fix_text: bool = False,
@@ -94,6 +101,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         self.max_grad_norm = max_grad_norm
         self.early_stopping_patience = early_stopping_patience
         self.validation_fraction = validation_fraction
+        self.trainable = trainable
+        self.depth = depth
         self.max_length = max_length
         self.prompt = prompt
         self.fix_text = fix_text
@@ -185,6 +194,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             result = fit_classifier(prepared, tokens_after=tokens_after, on_event=on_event)
         self.history_: tuple[EpochEnd, ...] = result.history
         self.best_epoch_ = result.best_epoch
+        self.extent_ = result.extent
         details = {"settings": self.get_params(), **(record or {})}
         self._become(
             prepared.loaded,

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lasttoken.evaluation.folds import deal_into_folds, stratified_sample
 from lasttoken.evaluation.metrics import (
     ClassificationMetrics,
     LabelIds,
@@ -168,11 +169,11 @@ def _fit_and_predict(
 
     min_df = 1 if len(train_texts) <= RARE_WORDS_UP_TO else 2
     max_columns = max(1, MAX_WEIGHTS // num_labels)
-    search = _sample(train_label_ids, MAX_SEARCH_EXAMPLES, rng)
+    search = stratified_sample(train_label_ids, MAX_SEARCH_EXAMPLES, rng)
     work = sum(len(train_texts[i]) for i in search) * (1 if num_labels == 2 else num_labels)
     folds = min(FOLDS if work <= LARGE else FOLDS_IF_LARGE, len(search))
     fits = folds * len(C_VALUES) + 1
-    fold_of = _deal_into_folds(train_label_ids[search], folds, rng)
+    fold_of = deal_into_folds(train_label_ids[search], folds, rng)
 
     solver_seed = int(rng.integers(2**31))
     correct = np.zeros(len(C_VALUES), dtype=np.int64)
@@ -242,35 +243,10 @@ def _tfidf(train: Any, test: Any, min_df: int, max_columns: int) -> tuple[Any, A
     return transformer.transform(train[:, columns]), transformer.transform(test[:, columns])
 
 
-def _deal_into_folds(
-    label_ids: LabelIds, folds: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Return each example's fold (N,): shuffled, sorted by label, then dealt like cards.
-
-    Stratified whatever the counts; scikit-learn's StratifiedKFold warns about rare labels.
-    """
-    order = rng.permutation(len(label_ids))
-    order = order[np.argsort(label_ids[order], kind="stable")]
-    fold_of = np.empty(len(label_ids), dtype=np.int64)
-    fold_of[order] = np.arange(len(label_ids)) % folds
-    return fold_of
-
-
-def _sample(label_ids: LabelIds, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return the indices of about `size` examples in order, stratified; all if there are fewer."""
-    if len(label_ids) <= size:
-        return np.arange(len(label_ids))
-    parts = []
-    for label_id in np.unique(label_ids):
-        members = rng.permutation(np.flatnonzero(label_ids == label_id))
-        parts.append(members[: int(np.ceil(len(members) * size / len(label_ids)))])
-    return np.sort(np.concatenate(parts))
-
-
 def _within_budget(
     texts: Sequence[str], label_ids: LabelIds, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Return the indices of as many texts as `MAX_CHARACTERS` allows, stratified."""
     characters = sum(len(text) for text in texts)
     share = min(1.0, MAX_CHARACTERS / max(characters, 1))
-    return _sample(label_ids, max(2, int(len(texts) * share)), rng)
+    return stratified_sample(label_ids, max(2, int(len(texts) * share)), rng)

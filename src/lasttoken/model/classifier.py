@@ -18,8 +18,10 @@ from lasttoken.data.labels import LabelSpec
 from lasttoken.errors import BatchError
 from lasttoken.model import dropout, products
 from lasttoken.model.batch import steady_rows, unpad
+from lasttoken.model.blocks import cut_blocks
+from lasttoken.model.frozen import Entrance
 from lasttoken.model.packing import Packing
-from lasttoken.model.probe import Proof
+from lasttoken.model.probe import Proof, choose_path
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,22 +35,49 @@ class Classifier(nn.Module):
             saved as it is.
         labels: C labels, and what the task does with logits.
         proof: how the backbone is read, as `probe.choose_path` found.
+
+    Attributes:
+        entrance: through which cached hidden states pass the frozen blocks by.
+        frozen: modules that stay in evaluation mode while the others train.
     """
 
     def __init__(self, hf_model: PreTrainedModel, labels: LabelSpec, proof: Proof) -> None:
         super().__init__()
         self.hf_model = hf_model
         self.labels = labels
-        self.proof = proof
-        self._read = {"packed": self._read_packed, "padded": self._read_padded}[proof.path]
+        self._read_as(proof)
+        self.entrance = Entrance()
+        self.frozen: tuple[nn.Module, ...] = ()
         products.install(hf_model.base_model)
         dropout.install(hf_model)
 
     def train(self, mode: bool = True) -> Classifier:
-        """Set training or evaluation mode; training gives up what only prediction needs."""
+        """Set training or evaluation mode; training gives up what only prediction needs.
+
+        Frozen modules stay in evaluation mode: they have no dropout.
+        """
         if mode:
             products.release(self.hf_model.base_model)
-        return super().train(mode)
+        super().train(mode)
+        for module in self.frozen:
+            module.training = False
+        return self
+
+    def cut(self, depth: int) -> None:
+        """Keep the first blocks, and prove anew how the model is read.
+
+        Args:
+            depth: blocks to keep, 1 to n.
+
+        Raises:
+            BackboneError: the family's configuration cannot describe fewer blocks.
+        """
+        device = next(self.parameters()).device
+        cut_blocks(self.hf_model, depth)
+        self.hf_model.set_attn_implementation("eager")  # what the proof compares with
+        self.to("cpu")
+        self._read_as(choose_path(self.hf_model))
+        self.to(device)
 
     def forward(
         self,
@@ -58,6 +87,7 @@ class Classifier(nn.Module):
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
         continues: Tensor | None = None,
+        hidden_states: Tensor | None = None,
     ) -> SequenceClassifierOutput:
         """Classify a batch in either layout of `Gpt2ClassificationCollator`.
 
@@ -68,6 +98,8 @@ class Classifier(nn.Module):
             attention_mask: (B, L), 1 at real tokens of padded rows; None for packed.
             labels: (B,) int64 label ids, or None.
             continues: see `Batch.continues`; the prompt has no row of logits.
+            hidden_states: (1, W, H) fp32, what the frozen blocks gave for this packed batch; read
+                only inside `frozen.frozen_blocks_answered`.
 
         Returns:
             `logits` (B, C) fp32, and `loss`, the mean in nats (None without labels).
@@ -75,9 +107,13 @@ class Classifier(nn.Module):
         Raises:
             BatchError: neither `cu_seqlens` nor `attention_mask` says where texts end.
         """
-        pooled = self.pool_last_token(
-            input_ids, position_ids, cu_seqlens, attention_mask, continues
-        )
+        self.entrance.hidden_states = hidden_states
+        try:
+            pooled = self.pool_last_token(
+                input_ids, position_ids, cu_seqlens, attention_mask, continues
+            )
+        finally:
+            self.entrance.hidden_states = None
         logits = self._head(pooled)  # (B, C)
         loss = None
         if labels is not None:
@@ -122,6 +158,10 @@ class Classifier(nn.Module):
             head.weight.copy_(head.weight[rows].clone())
         config.id2label, config.label2id = labels.id2label, labels.label2id
         self.labels = labels
+
+    def _read_as(self, proof: Proof) -> None:
+        self.proof = proof
+        self._read = {"packed": self._read_packed, "padded": self._read_padded}[proof.path]
 
     def _head(self, pooled: Tensor) -> Tensor:
         """Return logits (B, C) in fp32: the head costs nothing and rounds everything.

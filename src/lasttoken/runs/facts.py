@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -45,6 +46,9 @@ def new_record(
             "text_column": data.text_column,
             "label_column": data.label_column,
             "labels": list(prepared.loaded.classifier.labels.labels),
+            "trainable": prepared.settings.trainable,
+            "depth": prepared.settings.keeps or prepared.num_blocks,  # or "auto": see the results
+            "num_blocks": prepared.num_blocks,
         },
         "data": {
             name: {
@@ -75,6 +79,7 @@ def run_results(fitted: FitResult, watch: Stopwatch) -> dict[str, Any]:
         "best_epoch": fitted.best_epoch,
         "steps": fitted.num_steps,
         "stopped_early": fitted.stopped_early,
+        **dataclasses.asdict(fitted.extent),
         "seconds": {name: round(value, 3) for name, value in watch.seconds.items()},
         "time_left_estimated": estimate,
         "time_left_actual": actual,
@@ -96,7 +101,11 @@ def record_facts(record: Mapping[str, Any]) -> dict[str, dict[str, str]]:
             "read": " ".join(filter(None, (resolved["reading_path"], resolved["reading_reason"]))),
             "precision": f"{resolved['precision']} on {resolved['device']}",
             "longest text": f"{resolved['max_length']:,} tokens",
+            "blocks": f"{results['depth']} of {results['num_blocks']}",
+            "weights that learn": f"{results['num_trainable_weights']:,} of "
+            f"{results['num_weights']:,}",
         },
+        **_probe_facts(results["probe_table"]),
         "Settings": {
             name: "-" if value is None else str(value) for name, value in record["settings"].items()
         },
@@ -111,6 +120,19 @@ def record_facts(record: Mapping[str, Any]) -> dict[str, dict[str, str]]:
             **{name: str(value) for name, value in record["machine"].items()},
             **record["versions"],
         },
+    }
+
+
+def _probe_facts(table: Mapping[str, Any] | None) -> dict[str, dict[str, str]]:
+    """Return the probe table as a table of the report, if there is one."""
+    if table is None:
+        return {}
+    return {
+        "Probes": {
+            f"block {row['depth']}": f"cross-validated {row['cross_validated_accuracy']:.3f}, "
+            f"validation {row['validation_accuracy']:.3f}, C {row['C']:g}"
+            for row in table["rows"]
+        }
     }
 
 

@@ -157,6 +157,8 @@ def _make_classifier(config: TrainConfig) -> TextClassifier:
         warmup_fraction=config.warmup_fraction,
         max_grad_norm=config.max_grad_norm,
         early_stopping_patience=config.early_stopping_patience,
+        trainable=config.trainable,
+        depth=config.depth,
         max_length=config.max_length,
         prompt=config.prompt,
         fix_text=config.fix_text,
@@ -179,11 +181,16 @@ def _tell_plan(
     settings = prepared.settings
     epochs = "epoch" if settings.num_epochs == 1 else "epochs"
     steps = num_steps_per_epoch(len(prepared.training), settings) * settings.num_epochs
+    work = (
+        f"{steps:,} steps in {settings.num_epochs} {epochs}, batches of {settings.batch_size}, "
+        f"learning rate {settings.learning_rate:g}"
+    )
+    if settings.learns.kind == "probe":
+        work = "no steps: one pass, then a head is fitted"
     on_event(
         Note(
-            f"{steps:,} steps in {settings.num_epochs} {epochs}, batches of {settings.batch_size}, "
-            f"read {prepared.loaded.classifier.proof.path}, {settings.precision} on "
-            f"{settings.device}, learning rate {settings.learning_rate:g}, seed {settings.seed}"
+            f"{work}; read {prepared.loaded.classifier.proof.path}, {settings.precision} on "
+            f"{settings.device}, seed {settings.seed}"
         )
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,10 +11,14 @@ from lasttoken.data.labels import LabelSpec
 from lasttoken.data.splits import fingerprint
 from lasttoken.errors import ConfigError
 from lasttoken.events import EventCallback, Note, ignore
+from lasttoken.model.blocks import find_blocks
+from lasttoken.model.classifier import Classifier
 from lasttoken.model.folder import LoadedModel, load_for_training
 from lasttoken.model.sources import fetch_model, locate_model
 from lasttoken.model.tokens import TokenizedTexts, prompt_tokens, tokenize
+from lasttoken.training.features import features_shape
 from lasttoken.training.sampler import TokenizedExamples
+from lasttoken.training.scratch import check_room
 from lasttoken.training.state import FitSettings
 
 
@@ -29,6 +34,7 @@ class PreparedTraining:
         max_length: tokens at which texts are cut.
         prompt: put in front of every text.
         data_fingerprint: SHA-256 over the training examples.
+        num_blocks: of the model before `settings.depth` cut it.
     """
 
     loaded: LoadedModel
@@ -38,6 +44,7 @@ class PreparedTraining:
     max_length: int
     prompt: str
     data_fingerprint: str
+    num_blocks: int
 
     def tokenize(
         self, examples: Sequence[Example], *, on_event: EventCallback = ignore
@@ -69,8 +76,9 @@ def prepare_training(
 
     Raises:
         BackboneError: the model cannot be had or used.
-        ConfigError: `max_length` is more than the model can read, or the prompt leaves no room in
-            it for a text.
+        ConfigError: `max_length` is more than the model can read, the prompt leaves no room in it
+            for a text, `depth` or `trainable` are more than the model has blocks, or there is too
+            little room for what frozen blocks give.
         DatasetError: there are fewer than two labels, or validation has one that training has not.
     """
     labels = LabelSpec.from_labels(str(example.label) for example in train)
@@ -78,7 +86,8 @@ def prepare_training(
     folder = fetch_model(locate_model(model), on_event)
     loaded = load_for_training(folder, labels, seed=settings.seed)
     tell_reading_path(loaded, on_event)
-    if not loaded.head_is_new:
+    num_blocks = _apply_depth(model, loaded.classifier, settings)
+    if not loaded.head_is_new and settings.learns.kind != "probe":
         on_event(Note("the model's own head is kept: its labels are the same"))
     limit = loaded.token_limit
     if max_length is not None and max_length > limit:
@@ -102,9 +111,11 @@ def prepare_training(
         )
         for examples in (train, validating)
     )
-    return PreparedTraining(
-        loaded, training, validation, settings, cut_at, prompt, fingerprint(train)
+    prepared = PreparedTraining(
+        loaded, training, validation, settings, cut_at, prompt, fingerprint(train), num_blocks
     )
+    _check_room(prepared)
+    return prepared
 
 
 def tell_reading_path(loaded: LoadedModel, on_event: EventCallback) -> None:
@@ -113,6 +124,46 @@ def tell_reading_path(loaded: LoadedModel, on_event: EventCallback) -> None:
     if proof.path != "packed":
         text = f"this model is read {proof.path}, not packed: {proof.reason}"
         on_event(Note(text, is_warning=True))
+
+
+def _apply_depth(model: str, classifier: Classifier, settings: FitSettings) -> int:
+    """Cut the model at a depth that is given as a number; return how many blocks it had.
+
+    Raises:
+        ConfigError: it has fewer blocks than it shall keep or train.
+    """
+    keeps, learns = settings.keeps, settings.learns
+    if settings.trainable == "full" and keeps is None:
+        return int(classifier.hf_model.config.get_text_config().num_hidden_layers)
+    num_blocks = len(find_blocks(classifier.hf_model))
+    if isinstance(keeps, int) and keeps > num_blocks:
+        raise ConfigError(
+            f"--depth {keeps}: model {model!r} has {num_blocks} blocks",
+            expected=f"1 to {num_blocks}, or auto",
+            remedy="--depth auto",
+        )
+    kept = keeps if isinstance(keeps, int) else num_blocks
+    if learns.num_blocks is not None and learns.num_blocks > kept:
+        cut = f", of which --depth {kept} keeps {kept}" if kept < num_blocks else ""
+        raise ConfigError(
+            f"--trainable {settings.trainable}: model {model!r} has {num_blocks} blocks{cut}",
+            expected=f"last-1 to last-{kept}, full, or probe",
+            remedy=f"--trainable last-{kept}",
+        )
+    if kept < num_blocks:
+        classifier.cut(kept)
+    return num_blocks
+
+
+def _check_room(prepared: PreparedTraining) -> None:
+    """Check that what frozen blocks give will fit on the disk, before the work begins."""
+    settings, classifier = prepared.settings, prepared.loaded.classifier
+    splits = (prepared.training.texts, prepared.validating.texts)
+    if settings.learns.kind == "last":
+        width = int(classifier.hf_model.config.get_text_config().hidden_size)
+        check_room(sum(int(texts.offsets[-1]) for texts in splits) * width * 4)
+    if settings.learns.kind == "probe":
+        check_room(sum(math.prod(features_shape(classifier, len(texts))) for texts in splits) * 4)
 
 
 def _tokenize(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lasttoken.config import check_ranges
+from lasttoken.config import Trainable, check_ranges, parse_depth, parse_trainable
 from lasttoken.events import EpochEnd
 from lasttoken.model.device import Precision
+from lasttoken.training.probe_heads import ProbeTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,8 @@ class FitSettings:
     warmup_fraction: float
     max_grad_norm: float
     early_stopping_patience: int | None
+    trainable: str
+    depth: int | str | None
     seed: int
     precision: Precision
     device: torch.device
@@ -47,6 +51,18 @@ class FitSettings:
             below_one=("warmup_fraction",),
             seeds=("seed",),
         )  # fmt: skip
+        parse_trainable(self.trainable)
+        parse_depth(self.depth)
+
+    @property
+    def learns(self) -> Trainable:
+        """Return which part of the model learns."""
+        return parse_trainable(self.trainable)
+
+    @property
+    def keeps(self) -> int | Literal["auto"] | None:
+        """Return how many blocks are kept; None is all."""
+        return parse_depth(self.depth)
 
 
 @dataclass
@@ -79,10 +95,30 @@ class TrainState:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """How much of the model is kept, and how much of that learns.
+
+    Attributes:
+        depth: blocks that are kept.
+        num_blocks: blocks that the model had.
+        num_weights: of the model as it is saved.
+        num_trainable_weights: of these, how many training changes.
+        probe_table: what a head reads behind each of the model's blocks, or None if nobody asked.
+    """
+
+    depth: int
+    num_blocks: int
+    num_weights: int
+    num_trainable_weights: int
+    probe_table: ProbeTable | None = None
+
+
+@dataclass(frozen=True)
 class FitResult:
     """What training gave; the classifier holds the weights of `best_epoch`.
 
     Attributes:
+        extent: how much of the model was kept and trained.
         history: one entry an epoch.
         best_epoch: counted from 1.
         validation_logits: (N, C) of the validation examples, in their order, at `best_epoch`.
@@ -92,6 +128,7 @@ class FitResult:
         seconds_at_estimate: wall seconds since the start of training when it was given, or None.
     """
 
+    extent: Extent
     history: tuple[EpochEnd, ...]
     best_epoch: int
     validation_logits: NDArray[np.float32]

@@ -1,0 +1,242 @@
+"""Probe heads: what a linear head reads from each block's last-token state of a frozen model.
+
+    block      1      2   ...    16   ...    30
+    accuracy   0.62   0.66       0.86        0.84      cross-validated on training examples
+
+A head has no intercept, as the heads of stock classifiers have none, and states are not centered,
+so a fitted head stands in `score.weight` exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lasttoken.evaluation.folds import deal_into_folds
+from lasttoken.evaluation.metrics import LabelIds
+from lasttoken.events import EventCallback, Progress, ignore
+
+FOLDS = 5
+
+# Inverse strengths of the L2 penalty that are tried, as scikit-learn counts them, for states that
+# are scaled to a mean square of 1 a coordinate.
+C_VALUES = (0.001, 0.01, 0.1)
+
+# Examples that the table is made of: the standard error of an accuracy of 0.85 is 0.004 then.
+MAX_TABLE_TEXTS = 8_000
+# With more labels a fit costs as many times more; but never fewer examples than this.
+MIN_TABLE_TEXTS = 2_000
+
+_ITERATIONS = 50  # of `fit_heads`; from 50 to 500, no accuracy in docs/log.md moves by 0.002
+
+FeaturesOfDepth = Callable[[int], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class ProbeRow:
+    """What a head reads from the state behind one block.
+
+    Attributes:
+        depth: blocks up to there, counted from 1.
+        cross_validated_accuracy: 0 to 1, over training examples, each judged by a head that was
+            fitted without it.
+        validation_accuracy: 0 to 1, of a head fitted on all of these training examples.
+        C: inverse strength of the penalty, chosen by the cross-validation.
+    """
+
+    depth: int
+    cross_validated_accuracy: float
+    validation_accuracy: float
+    C: float
+
+
+@dataclass(frozen=True)
+class ProbeTable:
+    """A probe of every depth.
+
+    Attributes:
+        rows: depth 1 to n.
+        num_examples: training examples behind it.
+    """
+
+    rows: tuple[ProbeRow, ...]
+    num_examples: int
+
+    def row(self, depth: int) -> ProbeRow:
+        """Return the row of a depth, counted from 1."""
+        return self.rows[depth - 1]
+
+    def choose_depth(self, *, standard_errors: float = 1.0, at_least: int = 1) -> int:
+        """Return the smallest depth that is as good as the best, by cross-validation.
+
+        Args:
+            standard_errors: how far below the best accuracy still counts as equal to it.
+            at_least: depth below which none is taken.
+
+        Source:
+            The one-standard-error rule and its error, sqrt(p (1 - p) / N): Breiman, Friedman,
+            Olshen and Stone, "Classification and Regression Trees" (1984), section 3.4.3.
+        """
+        rows = self.rows[at_least - 1 :]
+        best = max(row.cross_validated_accuracy for row in rows)
+        error = math.sqrt(best * (1 - best) / self.num_examples)
+        enough = best - standard_errors * error - 1e-12  # equal numbers count as equal
+        return next(row.depth for row in rows if row.cross_validated_accuracy >= enough)
+
+
+def num_table_texts(num_labels: int) -> int:
+    """Return how many training examples the table is made of, at most."""
+    return max(MIN_TABLE_TEXTS, MAX_TABLE_TEXTS // max(1, num_labels - 1))
+
+
+def make_probe_table(
+    num_blocks: int,
+    training: FeaturesOfDepth,
+    train_label_ids: LabelIds,
+    validating: FeaturesOfDepth,
+    validation_label_ids: LabelIds,
+    num_labels: int,
+    *,
+    seed: int,
+    on_event: EventCallback = ignore,
+) -> ProbeTable:
+    """Fit and cross-validate a head on every block's last-token state.
+
+    Args:
+        num_blocks: n.
+        training: gives the states (N, H) of a depth, 1 to n.
+        train_label_ids: (N,).
+        validating: likewise (M, H).
+        validation_label_ids: (M,).
+        num_labels: C.
+        seed: of the folds, the same for every depth.
+        on_event: hears `Progress("probe", ...)`.
+    """
+    rng = np.random.default_rng(seed)
+    folds = min(FOLDS, len(train_label_ids))
+    fold_of = torch.from_numpy(deal_into_folds(train_label_ids, folds, rng))  # (N,)
+    targets = torch.from_numpy(train_label_ids.astype(np.int64))
+    validation_targets = torch.from_numpy(validation_label_ids.astype(np.int64))
+    # Problem p leaves fold p out; the last one leaves nothing out.
+    inside = torch.stack([fold_of != p for p in range(folds + 1)])  # (folds + 1, N)
+    rows = []
+    for depth in range(1, num_blocks + 1):
+        states = torch.from_numpy(np.asarray(training(depth)))
+        scale = _scale(states)
+        heads = fit_heads(states / scale, targets, inside, num_labels, C_VALUES)
+        accuracies = [
+            sum(
+                float(_num_right(states[~kept], heads[c, p] / scale, targets[~kept]))
+                for p, kept in enumerate(inside[:-1])
+            )
+            / len(targets)
+            for c in range(len(C_VALUES))
+        ]
+        best = int(np.argmax(accuracies))  # the stronger penalty of equals
+        others = torch.from_numpy(np.asarray(validating(depth)))
+        right = _num_right(others, heads[best, -1] / scale, validation_targets)
+        share = right / max(1, len(validation_targets))
+        rows.append(ProbeRow(depth, accuracies[best], share, C_VALUES[best]))
+        on_event(Progress("probe", depth, num_blocks, "blocks"))
+    return ProbeTable(tuple(rows), len(targets))
+
+
+def fit_heads(
+    states: Tensor,
+    targets: Tensor,
+    inside: Tensor,
+    num_labels: int,
+    penalties: tuple[float, ...],
+    iterations: int = _ITERATIONS,
+) -> Tensor:
+    """Fit many logistic regressions on parts of the same examples, all at once.
+
+    One product with the states then serves every fold and every penalty: ten times as fast as
+    one fit after the other.
+
+    Args:
+        states: (N, H) fp32, at most about 1 a coordinate.
+        targets: (N,) int64 label ids.
+        inside: (P, N) bool, which examples each of P problems learns from.
+        num_labels: C.
+        penalties: inverse strengths, as scikit-learn's `C`.
+        iterations: see the source.
+
+    Returns:
+        (penalties, P, C, H) heads without intercept. Of two labels, both have a row: minus and
+        plus half of what scikit-learn calls `coef_`.
+
+    Source:
+        Steps by a fixed upper bound of the Hessian, the same for every part of the examples:
+        Böhning and Lindsay, "Monotonicity of quadratic-approximation algorithms" (1988); sped up
+        as in Beck and Teboulle, "A fast iterative shrinkage-thresholding algorithm" (2009).
+    """
+    is_binary = num_labels == 2  # one row then, for the second label, and a sigmoid
+    width, num_rows = states.shape[1], 1 if is_binary else num_labels
+    bound = 0.25 if is_binary else 0.5  # of the loss's second derivative by the logits
+    gram = states.T @ states  # (H, H)
+    inverses = torch.stack(
+        [
+            torch.cholesky_inverse(torch.linalg.cholesky(bound * gram + torch.eye(width) / c))
+            for c in penalties
+        ]
+    )  # (penalties, H, H)
+    wanted = torch.nn.functional.one_hot(targets, num_labels).to(states.dtype)  # (N, C)
+    wanted = wanted[:, None, None, -num_rows:]
+    ridges = 1 / torch.tensor(penalties)[:, None, None, None]
+    shape = (len(penalties), len(inside), num_rows)
+    weights = ahead = torch.zeros((*shape, width))
+    momentum = 1.0
+    for _ in range(iterations):
+        logits = (states @ ahead.flatten(0, 2).T).view(-1, *shape)  # (N, penalties, P, rows)
+        excess = (logits.sigmoid() if is_binary else logits.softmax(dim=-1)) - wanted
+        excess *= inside.T[:, None, :, None]
+        gradient = (excess.flatten(1).T @ states).view(*shape, width) + ridges * ahead
+        step = (gradient.flatten(1, 2) @ inverses).view(*shape, width)
+        new, new_momentum = ahead - step, (1 + math.sqrt(1 + 4 * momentum**2)) / 2
+        ahead = new + (momentum - 1) / new_momentum * (new - weights)
+        weights, momentum = new, new_momentum
+    return torch.cat([-weights / 2, weights / 2], dim=2) if is_binary else weights
+
+
+def fit_head(
+    states: NDArray[np.float32], label_ids: LabelIds, num_labels: int, *, penalty: float, seed: int
+) -> NDArray[np.float32]:
+    """Fit one logistic regression to its end.
+
+    Args:
+        states: (N, H).
+        label_ids: (N,), at least two different ones.
+        num_labels: C, the rows of the head.
+        penalty: its inverse strength, `C` of the table, for states scaled as there.
+        seed: of the solver.
+
+    Returns:
+        (C, H) head; labels without an example keep zeros.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    scale = _scale(torch.from_numpy(np.asarray(states)))
+    model = LogisticRegression(C=penalty, fit_intercept=False, max_iter=1_000, random_state=seed)
+    model.fit(states / scale, label_ids)
+    rows = model.coef_ / scale
+    if len(rows) == 1:  # softmax over both equals scikit-learn's sigmoid over the one
+        rows = np.concatenate([-rows / 2, rows / 2])
+    head = np.zeros((num_labels, states.shape[1]), dtype=np.float32)
+    head[model.classes_] = rows
+    return head
+
+
+def _scale(states: Tensor) -> float:
+    """Return the root of the mean square of all coordinates."""
+    return max(float(states.square().mean().sqrt()), 1e-12)
+
+
+def _num_right(states: Tensor, head: Tensor, targets: Tensor) -> float:
+    return float(((states @ head.T).argmax(dim=1) == targets).sum())
