@@ -1,0 +1,156 @@
+"""lasttoken as a contender, through the entry points that every user has."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from benchmarks.gate import Gate
+from benchmarks.models import read_texts
+from lasttoken import TextClassifier
+from lasttoken.data.examples import Example
+from lasttoken.events import Event, Progress
+from lasttoken.training.sampler import EpochSampler
+
+
+class MissingFeatureError(RuntimeError):
+    """This version of lasttoken has no such argument; the comparison is skipped."""
+
+
+def make_classifier(job: dict[str, Any]) -> TextClassifier:
+    """Return an unfitted classifier with the job's settings.
+
+    Raises:
+        MissingFeatureError: an option is unknown to this version.
+    """
+    options = dict(job.get("options", {}))
+    unknown = sorted(set(options) - set(inspect.signature(TextClassifier.__init__).parameters))
+    if unknown:
+        raise MissingFeatureError(f"TextClassifier has no argument {', '.join(unknown)}")
+    return TextClassifier(
+        job["model"],
+        batch_size=job.get("batch_size", 32),
+        precision=job["precision"],
+        max_length=job.get("max_length"),
+        **{"num_epochs": 1, "learning_rate": 2e-5, **options},
+    )
+
+
+def examples_of(part: dict[str, Any]) -> list[Example]:
+    """Return a split of a texts file as examples."""
+    pairs = zip(part["texts"], part["labels"], strict=True)
+    return [Example(text, label, row=row) for row, (text, label) in enumerate(pairs, start=1)]
+
+
+def train(gate: Gate, job: dict[str, Any]) -> None:
+    """Train, a gate after every optimizer step."""
+    content = read_texts(job["texts"])
+    training = examples_of(content["train"]) * job.get("copies", 1)
+    classifier = make_classifier(job)
+    prepared = classifier.prepare(training, _two_labels(training))
+    batches = _lengths_by_batch(prepared, classifier)
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, Progress) and event.phase == "train":
+            gate.step(next(batches))
+
+    gate.begin(path=prepared.loaded.classifier.proof.path)
+    classifier.train(prepared, on_event=on_event)
+
+
+def fit(gate: Gate, job: dict[str, Any]) -> None:
+    """Train to the end, predict, and report seconds and probabilities."""
+    content = read_texts(job["texts"])
+    started = time.perf_counter()
+    classifier = make_classifier(job)
+    prepared = classifier.prepare(
+        examples_of(content["train"]), examples_of(content.get("validation", content["test"]))
+    )
+    loaded = time.perf_counter()
+    result = classifier.train(prepared)
+    trained = time.perf_counter()
+    accuracies = {}
+    for split in ("validation", "test"):
+        if split in content and job.get("predict", True):
+            probs = classifier.predict_proba(content[split]["texts"])
+            predicted = classifier.classes_[probs.argmax(axis=1)]
+            equal = predicted == np.array(content[split]["labels"])
+            accuracies[f"{split}_accuracy"] = float(equal.mean())
+    gate.finish(
+        load_seconds=loaded - started,
+        seconds=trained - loaded,
+        steps=result.num_steps,
+        tokens=int(prepared.training.texts.lengths.sum()) * job.get("epochs", 1),
+        **accuracies,
+    )
+
+
+def fit_again(gate: Gate, job: dict[str, Any]) -> None:
+    """Fit anew at every step; the model is loaded outside of the measured time."""
+    content = read_texts(job["texts"])
+    training = examples_of(content["train"])[: job["num_examples"]]
+    lengths: list[int] = []
+    while True:
+        classifier = make_classifier(job)
+        prepared = classifier.prepare(training, _two_labels(training))
+        if lengths:
+            gate.resume()
+        else:
+            lengths = prepared.training.texts.lengths.tolist()
+            gate.begin()
+        classifier.train(prepared)
+        gate.step(lengths)
+
+
+def predict(gate: Gate, job: dict[str, Any]) -> None:
+    """Score a fixed list of texts, a gate after every pass."""
+    part = read_texts(job["texts"])["test"]
+    texts = part["texts"][: job["num_texts"]]
+    lengths = part["num_tokens"][: job["num_texts"]]
+    classifier = _loaded(job)
+    options = job.get("options", {})
+    gate.begin(sample=classifier.predict_proba(texts[:8], **options).tolist())
+    while True:
+        classifier.predict_proba(texts, **options)
+        gate.step(lengths)
+
+
+def predict_single(gate: Gate, job: dict[str, Any]) -> None:
+    """Score one text at a time, a gate after every text."""
+    part = read_texts(job["texts"])["test"]
+    classifier = _loaded(job)
+    texts = list(zip(part["texts"], part["num_tokens"], strict=True))
+    gate.begin(sample=classifier.predict_proba([texts[0][0]]).tolist())
+    while True:
+        for text, length in texts:
+            classifier.predict_proba([text])
+            gate.step([length])
+
+
+def _loaded(job: dict[str, Any]) -> TextClassifier:
+    options = job.get("options", {})
+    unknown = sorted(set(options) - set(inspect.signature(TextClassifier.predict_proba).parameters))
+    if unknown:
+        raise MissingFeatureError(f"predict_proba has no argument {', '.join(unknown)}")
+    return TextClassifier.from_pretrained(job["model"], precision=job["precision"])
+
+
+def _two_labels(training: list[Example]) -> list[Example]:
+    """Return one example of each label: validation, made as small as can be."""
+    firsts = {example.label: example for example in reversed(training)}
+    return list(firsts.values())
+
+
+def _lengths_by_batch(prepared: Any, classifier: TextClassifier) -> Iterator[list[int]]:  # noqa: ANN401
+    """Yield the lengths of each step's texts, in the order in which `train` takes them."""
+    lengths = prepared.training.texts.lengths
+    for epoch in range(classifier.num_epochs):
+        sampler = EpochSampler(
+            len(lengths), classifier.batch_size, seed=classifier.seed, epoch=epoch
+        )
+        for indices in sampler:
+            yield lengths[indices].tolist()
