@@ -101,10 +101,12 @@ def read_texts(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def subset_file(name: str, texts: Sequence[str], labels: Sequence[str]) -> Path:
+def subset_file(
+    name: str, texts: Sequence[str], labels: Sequence[str], num_tokens: Sequence[int]
+) -> Path:
     """Write a list of texts as both splits of a texts file."""
     path = SCRATCH / "texts" / f"{name}.json"
-    part = {"texts": list(texts), "labels": list(labels)}
+    part = {"texts": list(texts), "labels": list(labels), "num_tokens": list(num_tokens)}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"train": part, "test": part}), encoding="utf-8")
     return path

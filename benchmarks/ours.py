@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -108,35 +110,41 @@ def fit_again(gate: Gate, job: dict[str, Any]) -> None:
 
 def predict(gate: Gate, job: dict[str, Any]) -> None:
     """Score a fixed list of texts, a gate after every pass."""
+    _predict(gate, job, TextClassifier.from_pretrained(job["model"], precision=job["precision"]))
+
+
+def predict_prompted(gate: Gate, job: dict[str, Any]) -> None:
+    """Score texts with a prompt before each, by a classifier that was trained with it."""
+    content = read_texts(job["texts"])
+    few = _two_labels(examples_of(content["train"]))
+    classifier = make_classifier({**job, "options": {"prompt": job["prompt"]}})
+    classifier.train(classifier.prepare(few, few))
+    with tempfile.TemporaryDirectory() as folder:
+        classifier.save_pretrained(Path(folder) / "model")
+        loaded = TextClassifier.from_pretrained(Path(folder) / "model", precision=job["precision"])
+    _predict(gate, job, loaded)
+
+
+def _predict(gate: Gate, job: dict[str, Any], classifier: TextClassifier) -> None:
     part = read_texts(job["texts"])["test"]
     texts = part["texts"][: job["num_texts"]]
     lengths = part["num_tokens"][: job["num_texts"]]
-    classifier = _loaded(job)
-    options = job.get("options", {})
-    gate.begin(sample=classifier.predict_proba(texts[:8], **options).tolist())
+    gate.begin(sample=classifier.predict_proba(texts[:8]).tolist())
     while True:
-        classifier.predict_proba(texts, **options)
+        classifier.predict_proba(texts)
         gate.step(lengths)
 
 
 def predict_single(gate: Gate, job: dict[str, Any]) -> None:
     """Score one text at a time, a gate after every text."""
     part = read_texts(job["texts"])["test"]
-    classifier = _loaded(job)
+    classifier = TextClassifier.from_pretrained(job["model"], precision=job["precision"])
     texts = list(zip(part["texts"], part["num_tokens"], strict=True))
     gate.begin(sample=classifier.predict_proba([texts[0][0]]).tolist())
     while True:
         for text, length in texts:
             classifier.predict_proba([text])
             gate.step([length])
-
-
-def _loaded(job: dict[str, Any]) -> TextClassifier:
-    options = job.get("options", {})
-    unknown = sorted(set(options) - set(inspect.signature(TextClassifier.predict_proba).parameters))
-    if unknown:
-        raise MissingFeatureError(f"predict_proba has no argument {', '.join(unknown)}")
-    return TextClassifier.from_pretrained(job["model"], precision=job["precision"])
 
 
 def _two_labels(training: list[Example]) -> list[Example]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.driver import Contender, Measured, compare
+from benchmarks.environments import python_of
 from benchmarks.limits import percent_of_limit
 from benchmarks.measure import (
     REPEATS,
@@ -24,7 +25,6 @@ from benchmarks.measure import (
 )
 from benchmarks.models import gpt2_folder, texts_file
 from benchmarks.options import quick_option
-from benchmarks.peers import onnx, openvino
 
 PIPELINE = "benchmarks.peers.pipeline:predict"
 BEST_NOT_INT8 = (
@@ -67,7 +67,7 @@ def contenders(mix: str, num_texts: int, batch_size: int) -> list[Contender]:
                 "benchmarks.peers.onnx:predict",
                 kind,
                 {**job, "precision": kind, "batch_size": 32},
-                python=str(onnx.PYTHON),
+                python=str(python_of("onnx")),
             )
         )
     for kind in ("fp32", "bf16", "int8"):
@@ -77,7 +77,7 @@ def contenders(mix: str, num_texts: int, batch_size: int) -> list[Contender]:
                 "benchmarks.peers.openvino:predict",
                 kind,
                 {**job, "precision": kind, "batch_size": 32},
-                python=str(openvino.PYTHON),
+                python=str(python_of("openvino")),
             )
         )
     return found

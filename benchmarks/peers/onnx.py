@@ -2,9 +2,6 @@
 
 Graph optimizations on, all threads, texts sorted by length and padded on the right: the exported
 graph takes no positions. int8 is dynamic quantization in the form that AVX512 VNNI executes.
-
-    python3 -m venv runs/bench/venv-onnx
-    runs/bench/venv-onnx/bin/pip install torch==2.13.0 'optimum-onnx[onnxruntime]' 'transformers<4.58'
 """
 
 from __future__ import annotations
@@ -15,8 +12,6 @@ from typing import Any
 from benchmarks.gate import Gate
 from benchmarks.measure import SCRATCH
 from benchmarks.peers.sorted_batches import run_single, run_sorted
-
-PYTHON = SCRATCH / "venv-onnx" / "bin" / "python"
 
 
 def predict(gate: Gate, job: dict[str, Any]) -> None:

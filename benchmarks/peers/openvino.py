@@ -3,9 +3,6 @@
 Texts sorted by length, padded on the right; one stream over all threads ("LATENCY"), or one stream
 a thread fed without waiting ("THROUGHPUT"), whichever the job asks for. int8 is weights and
 activations by NNCF, calibrated on training texts.
-
-    python3 -m venv runs/bench/venv-openvino
-    runs/bench/venv-openvino/bin/pip install torch==2.13.0 'optimum-intel[openvino]'
 """
 
 from __future__ import annotations
@@ -20,7 +17,6 @@ from benchmarks.gate import Gate
 from benchmarks.measure import SCRATCH
 from benchmarks.peers.sorted_batches import run_single, run_sorted
 
-PYTHON = SCRATCH / "venv-openvino" / "bin" / "python"
 _CALIBRATION_TEXTS = 300
 
 
