@@ -42,8 +42,6 @@ def train(gate: Gate, job: dict[str, Any]) -> None:
 
 def fit(gate: Gate, job: dict[str, Any]) -> None:
     """Train to the end; report seconds and, unless asked not to, accuracies."""
-    import torch
-
     started = time.perf_counter()
     trainer, lengths = make_trainer(job)
     loaded = time.perf_counter()
@@ -62,7 +60,6 @@ def fit(gate: Gate, job: dict[str, Any]) -> None:
         seconds=trained - loaded,
         steps=trainer.state.global_step,
         tokens=sum(sum(real) for real, _ in lengths),
-        torch_threads=torch.get_num_threads(),
         **accuracies,
     )
 
@@ -70,6 +67,7 @@ def fit(gate: Gate, job: dict[str, Any]) -> None:
 def make_trainer(job: dict[str, Any]) -> tuple[Any, deque[tuple[list[int], int]]]:
     """Return a Trainer, and the (real lengths, tokens computed) of each batch it is given."""
     from transformers import (
+        AutoConfig,
         AutoModelForSequenceClassification,
         AutoTokenizer,
         DataCollatorWithPadding,
@@ -83,7 +81,8 @@ def make_trainer(job: dict[str, Any]) -> tuple[Any, deque[tuple[list[int], int]]
     tokenizer = AutoTokenizer.from_pretrained(job["model"])
     dataset, labels = tokenized(job, read_texts(job["texts"])["train"])
     changes: dict[str, Any] = {}
-    if style == "tuned" and job.get("gelu", True):
+    config = AutoConfig.from_pretrained(job["model"])
+    if style == "tuned" and config.model_type == "gpt2":
         # The same function as GPT-2's own activation, in one kernel.
         changes["activation_function"] = "gelu_pytorch_tanh"
     model = AutoModelForSequenceClassification.from_pretrained(
