@@ -145,8 +145,8 @@ def predict_prompted(gate: Gate, job: dict[str, Any]) -> None:
 
 def _predict(gate: Gate, job: dict[str, Any], classifier: TextClassifier) -> None:
     part = read_texts(job["texts"])["test"]
-    texts = part["texts"][: job["num_texts"]]
-    lengths = part["num_tokens"][: job["num_texts"]]
+    texts = part["texts"][: job["num_texts"]] * job.get("copies", 1)
+    lengths = part["num_tokens"][: job["num_texts"]] * job.get("copies", 1)
     gate.begin(sample=classifier.predict_proba(texts[:8]).tolist())
     while True:
         classifier.predict_proba(texts)

@@ -28,6 +28,8 @@ class Switch:
         precision: of both sides.
         batch_size: of training.
         mix: of texts.
+        dropout: of the model.
+        copies: of every text, for prediction.
     """
 
     name: str
@@ -36,11 +38,25 @@ class Switch:
     precision: str = "bf16"
     batch_size: int = 32
     mix: str = "short"
+    dropout: float = 0.0
+    copies: int = 1
 
 
 SWITCHES: tuple[Switch, ...] = (
     Switch("plain attention for short texts, training", "sdpa_for_all", "train"),
     Switch("plain attention for short texts, prediction", "sdpa_for_all", "predict"),
+    Switch("last block for the last tokens, training", "whole_last_block", "train"),
+    Switch("last block for the last tokens, prediction", "whole_last_block", "predict"),
+    Switch("embeddings of tokens that occur, batch 32", "whole_embedding", "train"),
+    Switch("embeddings of tokens that occur, batch 8", "whole_embedding", "train", batch_size=8),
+    Switch("fused GELU, training", "python_gelu", "train"),
+    Switch("cheaper random numbers for dropout", "torch_dropout", "train", dropout=0.1),
+    Switch("freed memory is kept, training", "returned_memory", "train"),
+    Switch("freed memory is kept, prediction", "returned_memory", "predict"),
+    Switch("fed kernels, prediction", "plain_products", "predict"),
+    Switch("fed kernels, prediction in fp32", "plain_products", "predict", precision="fp32"),
+    Switch("activation inside the product", "separate_activations", "predict"),
+    Switch("equal texts once, where each stands twice", "every_copy", "predict", copies=2),
 )
 
 
@@ -52,11 +68,12 @@ def main() -> None:
         if results.has(switch.name):
             continue
         job: dict[str, Any] = {
-            "model": str(gpt2_folder(0.0)),
+            "model": str(gpt2_folder(switch.dropout)),
             "texts": str(texts_file(switch.mix)),
             "precision": switch.precision,
             "batch_size": switch.batch_size,
             "num_texts": 16 if SMOKE else 128 if quick else 512,
+            "copies": switch.copies,
         }
         entry = f"benchmarks.ours:{switch.task}"
         pair = [
