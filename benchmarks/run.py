@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from benchmarks.targets import is_passed
 
 HOURS = 3.0
 QUICK = ("training_speed", "prediction_speed", "latency", "shared_prompt", "memory", "startup")
+_IDLE_LOAD = 0.5
 _FINISHED = SCRATCH / "finished.json"
 
 
@@ -38,6 +40,9 @@ def main() -> int:
         _FINISHED.unlink(missing_ok=True)
         for folder in (whole_runs.FOLDER, SCRATCH / "partial"):
             shutil.rmtree(folder, ignore_errors=True)
+    busy = os.getloadavg()[0]
+    if busy > _IDLE_LOAD:
+        print(f"other programs are running (load {busy:.1f}): ratios will scatter")
     environments.main()
     models.main()
     finished = [] if options.quick or not _FINISHED.is_file() else _read_finished()
