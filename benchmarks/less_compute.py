@@ -2,7 +2,7 @@
 
     python -m benchmarks.less_compute
 
-SmolLM2 on the movie reviews, three epochs, two seeds: `trainable="last-3"` (the rest computed once
+SmolLM2, 2,400 movie reviews, three epochs, two seeds: `trainable="last-3"` (the rest computed once
 and kept) beside full training. Whole trainings, the pass over the frozen blocks included.
 """
 
