@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/demo
 
-.PHONY: demo test check slow bench docs clean
+.PHONY: demo test check slow bench bench-quick docs clean
 
 # The stamp holds what was installed, so that a second call needs no network.
 .venv/ready: pyproject.toml constraints.txt
@@ -32,8 +32,11 @@ check: .venv/ready ## format, lint, types, architecture, generated docs
 slow: .venv/ready ## tests that take minutes or need the sample model
 	$(BIN)/python -m pytest -m slow
 
-bench: demo ## bf16 beside fp32 on the demo's model: drift, flips, speed
-	$(BIN)/python benchmarks/precision.py $(RUN)
+bench: .venv/ready ## every benchmark, at most 3 hours, goes on where it stopped
+	$(BIN)/python -m benchmarks.run
+
+bench-quick: .venv/ready ## the main ratios in under 10 minutes, once `make bench` has set up
+	$(BIN)/python -m benchmarks.run --quick
 
 docs: .venv/ready ## write docs/reference.md anew from the code
 	$(BIN)/python docs/generate.py

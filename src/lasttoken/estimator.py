@@ -11,15 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.exceptions import NotFittedError
 
 from lasttoken.config import DEFAULT_MODEL
 from lasttoken.data.examples import Example, examples_from_python
 from lasttoken.data.labels import LabelSpec, label_type, to_label_type
 from lasttoken.data.splits import set_aside
-from lasttoken.data.unicode import check_unicode, fix_texts
+from lasttoken.data.unicode import check_unicode
 from lasttoken.events import EpochEnd, EventCallback, ignore
-from lasttoken.inference.prediction import predict_logits
+from lasttoken.inference.predictor import Predictor
 from lasttoken.model.device import resolve_device, resolve_precision
 from lasttoken.model.folder import (
     LoadedModel,
@@ -27,7 +26,6 @@ from lasttoken.model.folder import (
     load_for_prediction,
     save_model_folder,
 )
-from lasttoken.model.tokens import TokenizedTexts, tokenize
 from lasttoken.training.fit import fit as fit_classifier
 from lasttoken.training.preparation import PreparedTraining, prepare_training
 from lasttoken.training.state import FitResult, FitSettings
@@ -37,7 +35,7 @@ from lasttoken.versions import package_versions
 TEXTS_PER_CHUNK = 10_000
 
 
-class TextClassifier(ClassifierMixin, BaseEstimator):
+class TextClassifier(Predictor, ClassifierMixin, BaseEstimator):
     """Classify texts by a decoder's hidden state at the last token.
 
     Args:
@@ -233,37 +231,6 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             chunks.append(self.probs(logits))
         return np.concatenate(chunks)[:, self._sorted_ids]
 
-    def tokenize(self, texts: Sequence[str], *, on_event: EventCallback = ignore) -> TokenizedTexts:
-        """Return texts as the classifier reads them: repaired if it was trained so, and cut."""
-        loaded = self._fitted()
-        read = fix_texts(texts) if loaded.record.fix_text else texts
-        return tokenize(
-            loaded.tokenizer,
-            read,
-            max_length=loaded.record.max_length,
-            prompt=loaded.record.prompt,
-            on_event=on_event,
-        )
-
-    def predict_logits(
-        self, texts: TokenizedTexts, *, phase: str = "predict", on_event: EventCallback = ignore
-    ) -> NDArray[np.float32]:
-        """Return logits (N, C) of tokenized texts, rows in their order."""
-        device = resolve_device(self.device)
-        return predict_logits(
-            self._fitted().classifier,
-            texts,
-            device=device,
-            precision=resolve_precision(self.precision, device),
-            phase=phase,
-            on_event=on_event,
-        )
-
-    def probs(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return probabilities (N, C) float64 of logits (N, C)."""
-        labels = self._fitted().classifier.labels
-        return np.asarray(labels.probs(torch.from_numpy(logits)).double().numpy())
-
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a model folder that any Hugging Face program reads.
 
@@ -309,11 +276,3 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         # scikit-learn's scorers take sorted columns for granted; the string "10" precedes "9".
         self._sorted_ids = np.argsort(labels, kind="stable")
         self.classes_ = labels[self._sorted_ids]
-
-    def _fitted(self) -> LoadedModel:
-        if not hasattr(self, "loaded_"):
-            raise NotFittedError(
-                "this TextClassifier is not fitted yet; call fit(texts, labels) first, or load "
-                "one with TextClassifier.from_pretrained(folder)"
-            )
-        return self.loaded_

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from lasttoken.model.dropout import dropout
+
 PACKED_ATTENTION = "lasttoken_packed"
 
 # Up to this many keys a row, plain matmul + softmax is faster than the fused kernel on a CPU,
@@ -147,8 +149,7 @@ def weigh(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scoring: Scor
         scores = torch.bmm(query * scoring.scale, key.transpose(1, 2))
         scores = scoring.softcap * torch.tanh(scores / scoring.softcap) + mask
     weights = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
-    weights = nn.functional.dropout(weights, p=scoring.dropout, training=scoring.dropout > 0.0)
-    return torch.bmm(weights, value)
+    return torch.bmm(dropout(weights, scoring.dropout), value)
 
 
 @lru_cache(maxsize=64)

@@ -16,7 +16,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from lasttoken.data.labels import LabelSpec
 from lasttoken.errors import BatchError
-from lasttoken.model import products
+from lasttoken.model import dropout, products
 from lasttoken.model.batch import steady_rows, unpad
 from lasttoken.model.blocks import cut_blocks
 from lasttoken.model.frozen import Entrance
@@ -49,6 +49,7 @@ class Classifier(nn.Module):
         self.entrance = Entrance()
         self.frozen: tuple[nn.Module, ...] = ()
         products.install(hf_model.base_model)
+        dropout.install(hf_model)
 
     def train(self, mode: bool = True) -> Classifier:
         """Set training or evaluation mode; training gives up what only prediction needs.

@@ -26,6 +26,7 @@ from transformers.pytorch_utils import Conv1D
 
 # The layout is chosen for this many rows; any number may come.
 _TYPICAL_ROWS = 512
+_SAMPLED = 16  # elements of a weight that are compared to notice a change
 
 _NO_ACTIVATION = ("none", "")
 
@@ -63,7 +64,7 @@ class Product:
         self._plain: Callable[[Tensor], Tensor] = module.forward
         self._is_transposed = isinstance(module, Conv1D)  # weight (in, out) instead of (out, in)
         self._packed: Tensor | None = None
-        self._packed_of: tuple[int, int, torch.dtype] | None = None
+        self._packed_of: _Seen | None = None
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Return (..., out) for inputs (..., in)."""
@@ -86,11 +87,37 @@ class Product:
 
     def _pack(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the weight in the kernel's layout, made anew if the weight is another one."""
-        version = (weight.data_ptr(), weight._version, dtype)
-        if self._packed is None or self._packed_of != version:
+        if (
+            self._packed is None
+            or self._packed_of is None
+            or not self._packed_of.is_of(weight, dtype)
+        ):
             self._packed = _reorder(weight.t() if self._is_transposed else weight, dtype)
-            self._packed_of = version
+            self._packed_of = _Seen(weight, dtype)
         return self._packed
+
+
+class _Seen:
+    """What a weight looked like when it was copied, to find out cheaply whether it has changed.
+
+    torch counts most changes, but neither those of a fused optimizer nor those through `.data`.
+    These touch the whole weight, so a few of its elements tell.
+    """
+
+    def __init__(self, weight: Tensor, dtype: torch.dtype) -> None:
+        self._where = (weight.data_ptr(), weight._version, dtype)
+        self._sample = _sample(weight).clone()
+
+    def is_of(self, weight: Tensor, dtype: torch.dtype) -> bool:
+        """Return whether the weight, cast to `dtype`, is still what was copied."""
+        is_same = self._where == (weight.data_ptr(), weight._version, dtype)
+        return is_same and torch.equal(_sample(weight), self._sample)
+
+
+def _sample(weight: Tensor) -> Tensor:
+    """Return about 16 elements spread over a weight."""
+    flat = weight.detach().view(-1)
+    return flat[:: max(1, len(flat) // _SAMPLED)]
 
 
 class Activation:

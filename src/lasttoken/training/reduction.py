@@ -38,9 +38,10 @@ from lasttoken.training.state import Extent
 # every epoch: one. A fitted head makes up for nothing, and costs one pass at any depth: none.
 STANDARD_ERRORS = {"full": 1.0, "last": 1.0, "probe": 0.0}
 
-# Blocks that are kept beyond those which the rule chooses, where blocks are trained: the training
-# of SmolLM2 on movie reviews gains by none beyond them that its time would not buy elsewhere.
-EXTRA_BLOCKS = 0
+# Blocks that are kept beyond those which the rule chooses, where blocks are trained. A model is best
+# trained somewhat deeper than its frozen states are read best (SmolLM2 on movie reviews: 17 blocks
+# trained reach 0.881, all 30 reach 0.886, frozen states peak at 15 to 16); two blocks are cheap.
+EXTRA_BLOCKS = 2
 
 
 @dataclass(frozen=True)
@@ -96,13 +97,13 @@ def settle_depth(
             on_event=on_event,
         )
         depth = len(training)
+        extra = 0 if kind == "probe" else EXTRA_BLOCKS
         if settings.keeps == "auto":
-            extra = 0 if kind == "probe" else EXTRA_BLOCKS
             rule = table.choose_depth(
                 standard_errors=STANDARD_ERRORS[kind], at_least=settings.learns.num_blocks or 1
             )
             depth = min(rule + extra, depth)
-        _tell_table(table, depth, settings.keeps == "auto", STANDARD_ERRORS[kind], on_event)
+        _tell_table(table, depth, settings.keeps == "auto", STANDARD_ERRORS[kind], extra, on_event)
         if depth < len(training):
             classifier.cut(depth)
         if kind != "probe":
@@ -209,7 +210,12 @@ def _features(
 
 
 def _tell_table(
-    table: ProbeTable, depth: int, is_auto: bool, errors: float, on_event: EventCallback
+    table: ProbeTable,
+    depth: int,
+    is_auto: bool,
+    errors: float,
+    extra: int,
+    on_event: EventCallback,
 ) -> None:
     on_event(
         Note(
@@ -227,9 +233,10 @@ def _tell_table(
         )
     if is_auto:
         rule = f"within {errors:g} standard error of the best" if errors else "the best"
+        more = f", and up to {extra} more" if extra else ""
         on_event(
             Note(
                 f"depth {depth} of {len(table.rows)}: the smallest whose cross-validated accuracy "
-                f"is {rule}"
+                f"is {rule}{more}"
             )
         )

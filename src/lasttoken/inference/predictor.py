@@ -1,0 +1,70 @@
+"""A fitted classifier reads texts: tokens, logits, probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.exceptions import NotFittedError
+
+from lasttoken.data.unicode import fix_texts
+from lasttoken.events import EventCallback, ignore
+from lasttoken.inference.prediction import predict_logits
+from lasttoken.model.device import resolve_device, resolve_precision
+from lasttoken.model.folder import LoadedModel
+from lasttoken.model.tokens import TokenizedTexts, tokenize
+
+
+class Predictor:
+    """What predicts, once it has a model; `TextClassifier` is one.
+
+    Attributes:
+        loaded_: the model and how its texts were read in training; missing before it is fitted.
+        device: "auto", "cpu", "cuda" ...
+        precision: "auto", "fp32" or "bf16".
+    """
+
+    loaded_: LoadedModel
+    device: str
+    precision: str
+
+    def tokenize(self, texts: Sequence[str], *, on_event: EventCallback = ignore) -> TokenizedTexts:
+        """Return texts as the classifier reads them: repaired if it was trained so, and cut."""
+        loaded = self._fitted()
+        read = fix_texts(texts) if loaded.record.fix_text else texts
+        return tokenize(
+            loaded.tokenizer,
+            read,
+            max_length=loaded.record.max_length,
+            prompt=loaded.record.prompt,
+            on_event=on_event,
+        )
+
+    def predict_logits(
+        self, texts: TokenizedTexts, *, phase: str = "predict", on_event: EventCallback = ignore
+    ) -> NDArray[np.float32]:
+        """Return logits (N, C) of tokenized texts, rows in their order."""
+        device = resolve_device(self.device)
+        return predict_logits(
+            self._fitted().classifier,
+            texts,
+            device=device,
+            precision=resolve_precision(self.precision, device),
+            phase=phase,
+            on_event=on_event,
+        )
+
+    def probs(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return probabilities (N, C) float64 of logits (N, C)."""
+        labels = self._fitted().classifier.labels
+        return np.asarray(labels.probs(torch.from_numpy(logits)).double().numpy())
+
+    def _fitted(self) -> LoadedModel:
+        if not hasattr(self, "loaded_"):
+            raise NotFittedError(
+                "this TextClassifier is not fitted yet; call fit(texts, labels) first, or load "
+                "one with TextClassifier.from_pretrained(folder)"
+            )
+        return self.loaded_
