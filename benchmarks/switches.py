@@ -49,6 +49,7 @@ SWITCHES: tuple[Switch, ...] = (
     Switch("last block for the last tokens, prediction", "whole_last_block", "predict"),
     Switch("embeddings of tokens that occur, batch 32", "whole_embedding", "train"),
     Switch("embeddings of tokens that occur, batch 8", "whole_embedding", "train", batch_size=8),
+    Switch("bf16 products in parts, training", "whole_bf16_products", "train"),
     Switch("fused GELU, training", "python_gelu", "train"),
     Switch("cheaper random numbers for dropout", "torch_dropout", "train", dropout=0.1),
     Switch("freed memory is kept, training", "returned_memory", "train"),

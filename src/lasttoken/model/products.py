@@ -1,11 +1,11 @@
-"""Products with weight matrices on a CPU, while no gradients are asked for.
+"""Products with weight matrices on a CPU: the same numbers from better-fed kernels.
 
 A `Product` stands in for the `forward` of each `nn.Linear` (and of `Conv1D`, GPT-2's transposed
-form) of a backbone. It multiplies by a copy of the weight in the layout that oneDNN's kernels
-read, cast to the precision asked for; the copy is made at the first call, and again when the
-weight has changed. In fp32 the bits of a row do not depend on how many rows there are, which a
-plain matrix product does not promise. With gradients, or on another device, it is the module's own
-forward.
+form) of a backbone. While no gradients are asked for, it multiplies by a copy of the weight in the
+layout that oneDNN's kernels read, cast to the precision asked for; the copy is made at the first
+call, and again when the weight has changed. In fp32 the bits of a row do not depend on how many
+rows there are, which a plain matrix product does not promise. With gradients, bf16 products are
+multiplied in parts (`bf16_product`); fp32 ones, and all on another device, are the module's own.
 
 The activation that follows a product in some families is computed by the same kernel, before the
 product is rounded and written.
@@ -23,6 +23,8 @@ import torch
 from torch import Tensor, nn
 from transformers.activations import GELUActivation, GELUTanh, SiLUActivation
 from transformers.pytorch_utils import Conv1D
+
+from lasttoken.model.bf16 import bf16_product
 
 # The layout is chosen for this many rows; any number may come.
 _TYPICAL_ROWS = 512
@@ -68,10 +70,13 @@ class Product:
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Return (..., out) for inputs (..., in)."""
-        if not _is_fed(inputs):
-            return self._plain(inputs)
         weight, bias = self._module.weight, self._module.bias
-        dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else weight.dtype
+        is_bf16 = torch.is_autocast_enabled("cpu")
+        if not _is_fed(inputs):
+            if is_bf16 and torch.is_grad_enabled() and inputs.device.type == "cpu":
+                return bf16_product(inputs, weight, bias, is_transposed=self._is_transposed)
+            return self._plain(inputs)
+        dtype = torch.bfloat16 if is_bf16 else weight.dtype
         rows = inputs.reshape(-1, inputs.shape[-1]).to(dtype)
         bias = bias if bias is None else bias.to(dtype)
         product = _linear(rows, self._pack(weight, dtype), bias, self._activation)
