@@ -64,7 +64,7 @@ def predict_logits(
     first_of, same_as = first_equal_texts(texts)  # (U,), (N,)
     copies = np.bincount(same_as, minlength=len(first_of))
     logits = np.zeros((len(first_of), classifier.labels.num_logits), dtype=np.float32)
-    classifier.to(device).eval()
+    make_ready(classifier, device)
     keep_freed_memory()
     sizes = np.maximum(texts.lengths[first_of] - len(texts.prompt), 1)  # the prompt is shared
     done = 0
@@ -77,6 +77,18 @@ def predict_logits(
             done += int(copies[places].sum())
             on_event(Progress(phase, done, len(texts), "texts"))
     return logits[same_as]
+
+
+def make_ready(classifier: Classifier, device: torch.device) -> None:
+    """Move a classifier to a device and set evaluation mode, if it is not so already.
+
+    Both walk through every module, which takes a tenth of the time of one short text.
+    """
+    here = next(classifier.parameters()).device
+    if here.type != device.type or device.index not in (None, here.index):
+        classifier.to(device)
+    if classifier.training:
+        classifier.eval()
 
 
 def first_equal_texts(texts: TokenizedTexts) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

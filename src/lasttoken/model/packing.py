@@ -101,10 +101,14 @@ class Packing:
         prompts = np.zeros(len(ends) - 1, dtype=np.int64)  # of each sequence, tokens
         if continues is not None:
             prompts[continues.cpu().numpy()] = ends[1]
-        if width > ends[-1]:
-            ends, prompts = np.append(ends, width), np.append(prompts, 0)
-        starts, seqlens = ends[:-1], np.diff(ends)
+        seqlens = np.diff(ends)
         rounded = -(-seqlens // BUCKET_TOKENS) * BUCKET_TOKENS
+        if width > ends[-1]:  # the filler, in the last text's bucket if that has room for it
+            filler = width - ends[-1]
+            room = max(rounded[-1], -(-filler // BUCKET_TOKENS) * BUCKET_TOKENS)
+            ends, seqlens = np.append(ends, width), np.append(seqlens, filler)
+            rounded, prompts = np.append(rounded, room), np.append(prompts, prompts[-1])
+        starts = ends[:-1]
         slots = []
         token_to_slot = np.empty(width, dtype=np.int64)
         buckets: list[Bucket] = []

@@ -111,12 +111,13 @@ class _Seen:
 
     def __init__(self, weight: Tensor, dtype: torch.dtype) -> None:
         self._where = (weight.data_ptr(), weight._version, dtype)
-        self._sample = _sample(weight).clone()
+        self._looked_at = _sample(weight)  # shares the weight's memory
+        self._sample = self._looked_at.clone()
 
     def is_of(self, weight: Tensor, dtype: torch.dtype) -> bool:
         """Return whether the weight, cast to `dtype`, is still what was copied."""
         is_same = self._where == (weight.data_ptr(), weight._version, dtype)
-        return is_same and torch.equal(_sample(weight), self._sample)
+        return is_same and torch.equal(self._looked_at, self._sample)
 
 
 def _sample(weight: Tensor) -> Tensor:
