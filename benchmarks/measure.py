@@ -89,7 +89,7 @@ class Results:
         self.quick = quick
         self.figures: dict[str, Any] = {}
         self.parts: dict[str, Any] = {}
-        folder = SCRATCH / "smoke" if SMOKE else SCRATCH / "quick" if quick else RESULTS
+        folder = SCRATCH / "smoke" if SMOKE else RESULTS / "quick" if quick else RESULTS
         self.path = folder / f"{program}.json"
         self._partial = SCRATCH / ("smoke" if SMOKE else "partial") / f"{program}.partial.json"
         if not quick and self._partial.is_file():

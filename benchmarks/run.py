@@ -65,11 +65,10 @@ def main() -> int:
             _FINISHED.write_text(json.dumps(finished), encoding="utf-8")
     print("\n".join(["", *lines(quick=options.quick)]))
     print(f"{(time.monotonic() - started) / 60:.1f} minutes")
-    if not options.quick:
-        write_page()
-        if len(finished) == len(PROGRAMS):
-            _FINISHED.unlink(missing_ok=True)  # the next full run starts anew
-            shutil.rmtree(whole_runs.FOLDER, ignore_errors=True)
+    write_page()
+    if not options.quick and len(finished) == len(PROGRAMS):
+        _FINISHED.unlink(missing_ok=True)  # the next full run starts anew
+        shutil.rmtree(whole_runs.FOLDER, ignore_errors=True)
     passed = [is_passed(verdict) for _, _, verdict, _ in rows(quick=options.quick)]
     return 0 if all(passed) else 1
 

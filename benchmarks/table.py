@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import RESULTS, ROOT, SCRATCH, is_shown, show
+from benchmarks.measure import RESULTS, ROOT, is_shown, show
 from benchmarks.targets import TARGETS, Target, judge
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -32,11 +32,16 @@ PROGRAMS = (
 
 def read_result(program: str, *, quick: bool) -> dict[str, Any] | None:
     """Return a program's last result, or None."""
-    path = (SCRATCH / "quick" if quick else RESULTS) / f"{program}.json"
+    path = (RESULTS / "quick" if quick else RESULTS) / f"{program}.json"
     if not path.is_file():
         return None
     result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return result
+
+
+def best_result(program: str) -> dict[str, Any] | None:
+    """Return a program's last full result, else its last quick one, or None."""
+    return read_result(program, quick=False) or read_result(program, quick=True)
 
 
 def rows(*, quick: bool) -> list[tuple[Target, Mapping[str, Any] | None, str, str]]:
@@ -44,7 +49,7 @@ def rows(*, quick: bool) -> list[tuple[Target, Mapping[str, Any] | None, str, st
     found = []
     for target in TARGETS:
         stored = not quick or target.full_only
-        result = read_result(target.program, quick=not stored)
+        result = best_result(target.program) if stored else read_result(target.program, quick=True)
         figure = result["figures"].get(target.key) if result else None
         date = result["date"][:10] if result and quick and stored else ""
         found.append((target, figure, judge(target, figure), date))
@@ -81,7 +86,7 @@ def _reason(figure: Mapping[str, Any] | None) -> str:
 
 def page() -> str:
     """Return docs/performance.md."""
-    results = {program: read_result(program, quick=False) for program in PROGRAMS}
+    results = {program: best_result(program) for program in PROGRAMS}
     there = {program: result for program, result in results.items() if result}
     text = [
         "# Performance",
@@ -89,7 +94,8 @@ def page() -> str:
         "Written by `python -m benchmarks.table` from `benchmarks/results/`; what is measured and",
         "how stands in [benchmarks/README.md](../benchmarks/README.md). Contenders run in turn,",
         "minute by minute; values are medians with the least and the most of all repeats. No ratio",
-        "is shown where its spread reaches across 1.",
+        "is shown where its spread reaches across 1. A program without a full result shows its",
+        "last quick one, and says so.",
         "",
     ]
     first = next(iter(there.values()), None)
@@ -112,7 +118,8 @@ def page() -> str:
         )
     for program, result in there.items():
         text += ["", f"## {program.replace('_', ' ').capitalize()}", ""]
-        text += [f"`{result['command']}`, {result['date']}.", ""]
+        extent = "few and short repeats" if result["quick"] else "full"
+        text += [f"`{result['command']}`, {result['date']}, {extent}.", ""]
         text += ["| figure | median (least to most) |", "| --- | --- |"]
         text += [f"| {name} | {show(value)} |" for name, value in result["figures"].items()]
         for part in result["parts"].values():
