@@ -23,9 +23,9 @@ def sdpa_for_all() -> None:
 
 def whole_last_block() -> None:
     """Compute the last block for every token."""
-    from lasttoken.model import probe
+    from lasttoken.model import proof
 
-    probe._shorten_last_block = lambda *_: "turned off"
+    proof._shorten_last_block = lambda *_: "turned off"
 
 
 def whole_embedding() -> None:

@@ -238,7 +238,7 @@ def test_an_encoder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_decoder_that_sees_the_future_is_refused(decoder: Path, monkeypatch: object) -> None:
-    from lasttoken.model import probe
+    from lasttoken.model import proof
 
     model = load_for_training(decoder, LABELS, seed=1).classifier.hf_model
     model.set_attn_implementation("eager")
@@ -251,7 +251,7 @@ def test_a_decoder_that_sees_the_future_is_refused(decoder: Path, monkeypatch: o
 
     model.transformer = SeesAll()
     with pytest.raises(BackboneError, match="a later token changes what an earlier one holds"):
-        probe.choose_path(model)
+        proof.choose_path(model)
 
 
 def test_a_window_that_a_family_keeps_to_its_mask_is_not_lost_silently(

@@ -3,7 +3,7 @@
     input_ids (1, T) -> backbone -> hidden states (T, H) -> last tokens (B, H) -> logits (B, C)
 
 Any layout comes in; inside, everything is packed. A family whose attention cannot be packed
-faithfully is read padded on the right instead; which of the two was proved at load (`probe`).
+faithfully is read padded on the right instead; which of the two was proved at load (`proof`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lasttoken.model.batch import steady_rows, unpad
 from lasttoken.model.blocks import cut_blocks
 from lasttoken.model.frozen import Entrance
 from lasttoken.model.packing import Packing
-from lasttoken.model.probe import Proof, choose_path
+from lasttoken.model.proof import Proof, choose_path
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -34,7 +34,7 @@ class Classifier(nn.Module):
         hf_model: a stock `*ForSequenceClassification`, as `backbone.load_hf_model` returns it;
             saved as it is.
         labels: C labels, and what the task does with logits.
-        proof: how the backbone is read, as `probe.choose_path` found.
+        proof: how the backbone is read, as `proof.choose_path` found.
 
     Attributes:
         entrance: through which cached hidden states pass the frozen blocks by.

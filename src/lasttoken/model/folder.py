@@ -29,7 +29,7 @@ from lasttoken.model.backbone import (
 )
 from lasttoken.model.classifier import Classifier
 from lasttoken.model.location import model_folder
-from lasttoken.model.probe import choose_path
+from lasttoken.model.proof import choose_path
 from lasttoken.model.quiet import quiet_transformers
 from lasttoken.model.sources import inspect_folder
 
