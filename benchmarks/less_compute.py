@@ -3,7 +3,8 @@
     python -m benchmarks.less_compute
 
 SmolLM2, 2,400 movie reviews, three epochs, two seeds: `trainable="last-3"` (the rest computed once
-and kept) beside full training. Whole trainings, the pass over the frozen blocks included.
+and kept), of all blocks and of as many as `depth="auto"` keeps, beside full training. Whole
+trainings, the passes over the frozen blocks included.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ SEEDS = (1, 2)
 SETTINGS: dict[str, dict[str, Any]] = {
     "full": {"num_epochs": 3, "learning_rate": 5e-5},
     "last-3": {"num_epochs": 3, "learning_rate": 2e-4, "trainable": "last-3"},
+    "last-3 of depth auto": {
+        "num_epochs": 3,
+        "learning_rate": 2e-4,
+        "trainable": "last-3",
+        "depth": "auto",
+    },
 }
+KEYS = {"last-3": "last3", "last-3 of depth auto": "last3_auto"}
 
 
 def main() -> None:
@@ -49,26 +57,24 @@ def main() -> None:
                 break
     results = Results("less_compute", quick=False)
     failed = [run["failed"] for reports in runs.values() for run in reports if "failed" in run]
+    figures: dict[str, Any] = {}
     if failed:
-        figures: dict[str, Any] = {
-            "last3_vs_full": {"skipped": failed[0]},
-            "last3_accuracy_loss": {"skipped": failed[0]},
-        }
+        for key in KEYS.values():
+            figures[f"{key}_vs_full"] = figures[f"{key}_accuracy_loss"] = {"skipped": failed[0]}
     else:
         seconds = {name: [run["seconds"] for run in reports] for name, reports in runs.items()}
         accuracies = {
             name: [run["test_accuracy"] for run in reports] for name, reports in runs.items()
         }
-        losses = [
-            100 * (full - few)
-            for full, few in zip(accuracies["full"], accuracies["last-3"], strict=True)
-        ]
-        figures = {
-            "last3_vs_full": ratio_figure(
-                seconds["full"], seconds["last-3"], our_class="reduced", peer_class="bf16"
-            ),
-            "last3_accuracy_loss": figure(losses, unit=" points"),
-        }
+        for name, key in KEYS.items():
+            losses = [
+                100 * (full - few)
+                for full, few in zip(accuracies["full"], accuracies[name], strict=True)
+            ]
+            figures[f"{key}_vs_full"] = ratio_figure(
+                seconds["full"], seconds[name], our_class="reduced", peer_class="bf16"
+            )
+            figures[f"{key}_accuracy_loss"] = figure(losses, unit=" points")
         for name in SETTINGS:
             figures[f"{name} / seconds"] = figure(seconds[name])
             figures[f"{name} / test accuracy"] = figure(accuracies[name])

@@ -95,6 +95,18 @@ TARGETS = (
         full_only=True,
     ),
     Target(
+        "last-3 of depth auto vs full training",
+        *("less_compute", "last3_auto_vs_full", 2.6, 3.3, "reduced / bf16"),
+        full_only=True,
+    ),
+    Target(
+        "last-3 of depth auto: points lost",
+        *("less_compute", "last3_auto_accuracy_loss", 1.0, 0.0, "reduced / bf16"),
+        unit="",
+        lower_is_better=True,
+        full_only=True,
+    ),
+    Target(
         "time to the tuned Trainer's accuracy",
         *("time_to_accuracy", "time_to_accuracy", 2.0, 6.0, "reduced / bf16"),
         full_only=True,
