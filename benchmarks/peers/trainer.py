@@ -47,19 +47,21 @@ def fit(gate: Gate, job: dict[str, Any]) -> None:
     loaded = time.perf_counter()
     trainer.train()
     trained = time.perf_counter()
+    num_tokens = sum(sum(real) for real, _ in lengths)
     content = read_texts(job["texts"])
     accuracies = {}
     for split in ("validation", "test"):
         if split in content and job.get("predict", True):
             dataset, _ = tokenized(job, content[split])
-            logits = trainer.predict(dataset.remove_columns("labels")).predictions
-            equal = np.asarray(logits).argmax(axis=-1) == np.array(dataset["labels"])
+            # It groups by length here too, so predictions come in its order: so do label_ids.
+            output = trainer.predict(dataset)
+            equal = np.asarray(output.predictions).argmax(axis=-1) == output.label_ids
             accuracies[f"{split}_accuracy"] = float(equal.mean())
     gate.finish(
         load_seconds=loaded - started,
         seconds=trained - loaded,
         steps=trainer.state.global_step,
-        tokens=sum(sum(real) for real, _ in lengths),
+        tokens=num_tokens,
         **accuracies,
     )
 
