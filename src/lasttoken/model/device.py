@@ -65,7 +65,7 @@ def keep_freed_memory() -> bool:
     """Let the C library keep the memory that tensors give back, for the tensors that come next.
 
     Else it returns large blocks to the system at once, which hands them out again page by page,
-    zeroed: one part in twenty of a training step on a CPU (docs/performance.md). The process keeps
+    zeroed: one part in twenty of a training step on a CPU (docs/log.md). The process keeps
     its largest size until it ends; that size itself does not grow.
 
     Returns:

@@ -1,7 +1,7 @@
 """Dropout on a CPU from faster random numbers.
 
 torch draws one Mersenne Twister number an element there, which takes a fifth of a training step of
-GPT-2 (docs/performance.md). Here four elements share one number of SFC64, whose seed is drawn from
+GPT-2 (docs/log.md). Here four elements share one number of SFC64, whose seed is drawn from
 torch's own generator: `torch.manual_seed` decides everything, as before.
 
 Source:

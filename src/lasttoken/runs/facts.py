@@ -43,6 +43,7 @@ def new_record(
             "device": str(prepared.settings.device),
             "reading_path": prepared.loaded.classifier.proof.path,
             "reading_reason": prepared.loaded.classifier.proof.reason,
+            "whole_block_reason": prepared.loaded.classifier.proof.whole_block_reason,
             "text_column": data.text_column,
             "label_column": data.label_column,
             "labels": list(prepared.loaded.classifier.labels.labels),

@@ -119,11 +119,14 @@ def prepare_training(
 
 
 def tell_reading_path(loaded: LoadedModel, on_event: EventCallback) -> None:
-    """Tell if a model is read padded, and why."""
+    """Tell if a model is read padded or its last block computed whole, and why."""
     proof = loaded.classifier.proof
     if proof.path != "packed":
         text = f"this model is read {proof.path}, not packed: {proof.reason}"
         on_event(Note(text, is_warning=True))
+    if proof.whole_block_reason:
+        reason = proof.whole_block_reason
+        on_event(Note(f"the last block is computed for every token: {reason}"))
 
 
 def _apply_depth(model: str, classifier: Classifier, settings: FitSettings) -> int:
