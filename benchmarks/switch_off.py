@@ -65,6 +65,13 @@ def returned_memory() -> None:
     fit.keep_freed_memory = prediction.keep_freed_memory = lambda: False
 
 
+def separate_clipping() -> None:
+    """Clip gradients in passes of their own, as torch does."""
+    from lasttoken.training import clipping
+
+    clipping._steps_all = lambda *_: False
+
+
 def python_gelu() -> None:
     """Compute GPT-2's activation in eight operations, as transformers does."""
     from lasttoken.model import backbone

@@ -50,6 +50,8 @@ SWITCHES: tuple[Switch, ...] = (
     Switch("embeddings of tokens that occur, batch 32", "whole_embedding", "train"),
     Switch("embeddings of tokens that occur, batch 8", "whole_embedding", "train", batch_size=8),
     Switch("bf16 products in parts, training", "whole_bf16_products", "train"),
+    Switch("clipping inside the step, batch 32", "separate_clipping", "train"),
+    Switch("clipping inside the step, batch 8", "separate_clipping", "train", batch_size=8),
     Switch("fused GELU, training", "python_gelu", "train"),
     Switch("cheaper random numbers for dropout", "torch_dropout", "train", dropout=0.1),
     Switch("freed memory is kept, training", "returned_memory", "train"),

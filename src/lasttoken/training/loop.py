@@ -26,6 +26,7 @@ from lasttoken.errors import ConfigError
 from lasttoken.events import EventCallback, Progress, ignore
 from lasttoken.model.batch import to_device
 from lasttoken.model.device import Precision, autocast
+from lasttoken.training.clipping import make_clipped_step
 
 _STEPS_PER_LOSS = 10  # reading the loss waits for the device, so not at every step
 
@@ -125,6 +126,7 @@ def train(
     device = torch.device(device)
     accelerator = accelerator or plain_accelerator()
     num_steps = _num_steps(dataloader, gradient_accumulation_steps)
+    clipped_step = make_clipped_step(model, optimizer, accelerator, max_grad_norm)
     tally = _Tally()
     detail = ""
     model.train()
@@ -140,8 +142,7 @@ def train(
             loss_sum = output.loss * len(batch["labels"])
             accelerator.backward(loss_sum / num_examples)
             tally.add(batch["labels"], output.logits, loss_sum)
-        accelerator.clip_grad_norm_(model.parameters(), max_grad_norm)
-        optimizer.step()
+        clipped_step()
         scheduler.step()
         optimizer.zero_grad()
         if step % _STEPS_PER_LOSS == 0:
