@@ -15,6 +15,10 @@ from lasttoken.training.loop import plain_accelerator
 MAX_NORM = 0.5
 
 
+def norm_of_gradients(model: nn.Module) -> float:
+    return float(torch.sqrt(sum(weight.grad.square().sum() for weight in model.parameters())))  # type: ignore
+
+
 def network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(40, 300), nn.LayerNorm(300), nn.Linear(300, 7))
@@ -26,7 +30,7 @@ def fill_gradients(model: nn.Module, seed: int, size: float) -> None:
     weights = list(model.parameters())
     for weight in weights:
         weight.grad = torch.randn(weight.shape, generator=generator)
-    norm = torch.sqrt(sum(weight.grad.square().sum() for weight in weights))  # type: ignore
+    norm = norm_of_gradients(model)
     for weight in weights:
         weight.grad *= size / norm  # type: ignore[operator]
 
@@ -82,5 +86,22 @@ def test_weights_of_another_optimizer_are_clipped_too() -> None:
     step = make_clipped_step(model, optimizer, plain_accelerator(), MAX_NORM)
     fill_gradients(model, 0, 100.0)
     step()
-    norm = torch.sqrt(sum(weight.grad.square().sum() for weight in model.parameters()))  # type: ignore
-    assert float(norm) == pytest.approx(MAX_NORM, rel=1e-4)
+    assert norm_of_gradients(model) == pytest.approx(MAX_NORM, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("scaler", "norm_at_step"), [(None, 100.0), (torch.amp.GradScaler("cpu"), MAX_NORM)]
+)
+def test_where_losses_are_scaled_gradients_are_clipped_before_the_step(
+    scaler: torch.amp.GradScaler | None, norm_at_step: float
+) -> None:
+    model = network()
+    optimizer = AdamW(model.parameters(), lr=0.1, fused=True)
+    accelerator = plain_accelerator()
+    accelerator.scaler = scaler
+    step = make_clipped_step(model, optimizer, accelerator, MAX_NORM)
+    fill_gradients(model, 0, 100.0)
+    seen: list[float] = []
+    optimizer.register_step_pre_hook(lambda *_: seen.append(norm_of_gradients(model)))
+    step()
+    assert seen == [pytest.approx(norm_at_step, rel=1e-4)]

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-# Added to the norm, as torch's `clip_grad_norm_` does: a norm of 0 divides nothing by 0.
+# Added to the norm, so that the numbers are those of torch's `clip_grad_norm_`, which does so.
 _NORM_EPSILON = 1e-6
 
 
@@ -28,7 +28,8 @@ def make_clipped_step(
         model: all its gradients together make the norm.
         optimizer: a fused one, if every weight of the model that learns is one of its own, clips as
             it steps; any other after a pass of clipping.
-        accelerator: that prepared both.
+        accelerator: that prepared both. One that scales losses (fp16) has the optimizer's scale for
+            itself, so there clipping is a pass too.
         max_grad_norm: the gradient's 2-norm is clipped at this.
 
     Source:
@@ -52,7 +53,8 @@ def make_clipped_step(
         finally:
             del inner.grad_scale  # whoever steps this optimizer next gave no scale
 
-    return clip_in_step if _steps_all(inner, weights) else clip_then_step
+    scale_is_free = accelerator.scaler is None
+    return clip_in_step if scale_is_free and _steps_all(inner, weights) else clip_then_step
 
 
 def _steps_all(optimizer: Optimizer, weights: list[nn.Parameter]) -> bool:
