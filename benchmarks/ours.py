@@ -155,6 +155,7 @@ def _predict(gate: Gate, job: dict[str, Any], classifier: TextClassifier) -> Non
 
 def predict_single(gate: Gate, job: dict[str, Any]) -> None:
     """Score one text at a time, a gate after every text."""
+    _switch_off(job)
     part = read_texts(job["texts"])["test"]
     classifier = TextClassifier.from_pretrained(job["model"], precision=job["precision"])
     texts = list(zip(part["texts"], part["num_tokens"], strict=True))

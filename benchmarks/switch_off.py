@@ -18,7 +18,28 @@ def sdpa_for_all() -> None:
     """Attention: the fused kernel at every length, not plain matrix products for short texts."""
     from lasttoken.model import attention
 
-    attention.LONGEST_MATMUL_ROW = 0
+    attention.LONGEST_MATMUL_ROW = attention.LONGEST_MATMUL_ROW_FORWARD = 0
+
+
+def matmul_in_prediction() -> None:
+    """Attention: plain matrix products up to the same length in prediction as in training."""
+    from lasttoken.model import attention
+
+    attention.LONGEST_MATMUL_ROW_FORWARD = attention.LONGEST_MATMUL_ROW
+
+
+def gathered_lone_texts() -> None:
+    """Gather the tokens of a text into its attention rows, alone or not."""
+    from lasttoken.model import batch, packing
+
+    batch.packed_width = lambda num_tokens, _num_sequences: packing.steady_rows(num_tokens)
+
+
+def own_blocks() -> None:
+    """Compute GPT-2's blocks by the family's own code."""
+    from lasttoken.model import gpt2
+
+    gpt2.install = lambda _model: False
 
 
 def whole_last_block() -> None:

@@ -24,7 +24,7 @@ class Switch:
     Attributes:
         name: as shown.
         off: function in `switch_off.py` that turns it off.
-        task: "train" or "predict".
+        task: "train", "predict" or "predict_single".
         precision: of both sides.
         batch_size: of training.
         mix: of texts.
@@ -45,6 +45,15 @@ class Switch:
 SWITCHES: tuple[Switch, ...] = (
     Switch("plain attention for short texts, training", "sdpa_for_all", "train"),
     Switch("plain attention for short texts, prediction", "sdpa_for_all", "predict"),
+    Switch("fused attention above 16 tokens, prediction", "matmul_in_prediction", "predict"),
+    Switch(
+        "fused attention above 16 tokens, prediction, 120 tokens",
+        *("matmul_in_prediction", "predict"),
+        mix="medium",
+    ),
+    Switch("fused attention above 16 tokens, one text", "matmul_in_prediction", "predict_single"),
+    Switch("no gathering for a text alone", "gathered_lone_texts", "predict_single"),
+    Switch("GPT-2's blocks in fewer calls, one text", "own_blocks", "predict_single"),
     Switch("last block for the last tokens, training", "whole_last_block", "train"),
     Switch("last block for the last tokens, prediction", "whole_last_block", "predict"),
     Switch("embeddings of tokens that occur, batch 32", "whole_embedding", "train"),
@@ -83,7 +92,7 @@ def main() -> None:
             Contender("with", entry, switch.precision, job),
             Contender("without", entry, switch.precision, {**job, "switch_off": switch.off}),
         ]
-        steps = 1 if switch.task == "predict" else 4 if quick else 15
+        steps = {"predict": 1, "predict_single": 50}.get(switch.task, 4 if quick else 15)
         print(switch.name, flush=True)
         measured, failed = compare(pair, steps=steps, repeats=REPEATS)
         figures: dict[str, Any] = {switch.name: {"skipped": "; ".join(failed.values())}}

@@ -157,3 +157,28 @@ def test_budget_batches_hold_every_text_once_within_the_budget(
     )
     for batch in batches:
         assert len(batch) == 1 or sum(lengths[index] for index in batch) <= budget
+
+
+def test_filler_stands_behind_the_last_text_where_its_row_has_room() -> None:
+    packing = Packing.from_cu_seqlens(torch.tensor([0, 16, 29]), 30, torch.device("cpu"))
+    assert [(b.num_texts, b.length) for b in packing.buckets] == [(2, 16)]
+    full = Packing.from_cu_seqlens(torch.tensor([0, 15, 31]), 32, torch.device("cpu"))
+    assert [(b.num_texts, b.length) for b in full.buckets] == [(3, 16)]
+
+
+@pytest.mark.parametrize(("num_tokens", "width"), [(1, 16), (16, 16), (17, 32), (31, 32)])
+def test_a_text_alone_fills_its_bucket_and_is_not_gathered(num_tokens: int, width: int) -> None:
+    batch = pack_examples([ids(*range(num_tokens))])
+    assert batch.input_ids.shape == (1, width)
+    packing = Packing.from_cu_seqlens(batch.cu_seqlens, width, torch.device("cpu"))
+    assert packing.is_straight
+    tokens = torch.randn(1, 2, width, 4)
+    (rows,) = packing.rows(tokens)
+    assert rows.shape == (2, 1, width, 4)
+    assert rows.data_ptr() == tokens.data_ptr()
+
+
+def test_texts_that_leave_room_in_their_rows_are_gathered() -> None:
+    batch = pack_examples([ids(1, 2, 3), ids(4, 5)])
+    width = batch.input_ids.shape[1]
+    assert not Packing.from_cu_seqlens(batch.cu_seqlens, width, torch.device("cpu")).is_straight

@@ -22,9 +22,11 @@ from lasttoken.model.dropout import dropout
 
 PACKED_ATTENTION = "lasttoken_packed"
 
-# Up to this many keys a row, plain matmul + softmax is faster than the fused kernel on a CPU,
-# whose backward is slow for short rows (docs/log.md has the measurement).
+# Up to this many keys a row, plain matmul + softmax is faster than the fused kernel on a CPU
+# (docs/log.md has the measurements), whose backward is slow for short rows. Without a backward, and
+# without a mask to read, the fused kernel is ahead much sooner.
 LONGEST_MATMUL_ROW = 256
+LONGEST_MATMUL_ROW_FORWARD = 16
 
 # Keywords that decoders hand on to every attention function and that change nothing here.
 HARMLESS_KEYWORDS = frozenset(
@@ -116,9 +118,11 @@ def attend_causally(query: Tensor, key: Tensor, value: Tensor, scoring: Scoring)
         value = value.repeat_interleave(repeats, dim=0)
     length, num_keys = query.shape[2], key.shape[2]
     window = scoring.window if scoring.window is not None and scoring.window < num_keys else None
-    fused_is_faster = num_keys > LONGEST_MATMUL_ROW or query.device.type != "cpu"
+    plain = window is None and length == num_keys
+    forward_only = plain and not torch.is_grad_enabled()
+    longest = LONGEST_MATMUL_ROW_FORWARD if forward_only else LONGEST_MATMUL_ROW
+    fused_is_faster = num_keys > longest or query.device.type != "cpu"
     if fused_is_faster and scoring.softcap is None:
-        plain = window is None and length == num_keys
         seen = None if plain else _causal_mask(length, num_keys, window, torch.bool, query.device)
         return nn.functional.scaled_dot_product_attention(
             query.transpose(0, 1),

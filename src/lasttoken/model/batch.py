@@ -23,6 +23,7 @@ from torch import Tensor
 
 from lasttoken.data.labels import LabelSpec, encode_labels
 from lasttoken.errors import BatchError
+from lasttoken.model.packing import packed_width
 from lasttoken.model.tokens import tokenize
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 Layout = Literal["packed", "left"]
 
-MIN_PACKED_TOKENS = 16
 FILLER_TOKEN = 0  # behind the last text of a packed row, read by nobody
 
 
@@ -39,7 +39,8 @@ class Batch:
     """What one forward pass sees: B sequences of T tokens in all, packed.
 
     Attributes:
-        input_ids: (1, W) int64, W = T made even and at least 16 by a filler token.
+        input_ids: (1, W) int64, W = T made even and at least 16 by filler tokens; of one sequence
+            alone, a multiple of 16.
         position_ids: (1, W) int64, tokens since the start of the sequence.
         cu_seqlens: (B + 1,) int32 offsets, first 0 and last T.
         targets: (B,) int64 label ids, (B, C) for other tasks, or None.
@@ -64,17 +65,6 @@ class Batch:
         }
         optional = {"continues": self.continues, "labels": self.targets}
         return {**inputs, **{name: t for name, t in optional.items() if t is not None}}
-
-
-def steady_rows(num_rows: int) -> int:
-    """Return the rows to compute, so that a text alone gives the bits it gives in a crowd.
-
-    An even number of at least 16. Below 16 rows the matrix kernels of a CPU take another path and
-    round differently; and an odd number of rows, split between two threads, can end one thread's
-    share of an activation inside a vector register, whose rest is computed by scalar code,
-    rounded otherwise.
-    """
-    return max(num_rows + num_rows % 2, MIN_PACKED_TOKENS)
 
 
 def pack_examples(
@@ -115,7 +105,7 @@ def pack_examples(
     seqlens = np.array([len(ids) for ids in rows], dtype=np.int64)
     cu_seqlens = np.concatenate([[0], np.cumsum(seqlens)])
     num_tokens = int(cu_seqlens[-1])
-    width = steady_rows(num_tokens)
+    width = packed_width(num_tokens, len(rows))
     input_ids = np.full((1, width), FILLER_TOKEN, dtype=np.int64)
     input_ids[0, :num_tokens] = np.concatenate(rows)
     # Where each sequence's position 0 would lie; the filler counts as one more sequence.

@@ -17,10 +17,10 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from lasttoken.data.labels import LabelSpec
 from lasttoken.errors import BatchError
 from lasttoken.model import dropout, products
-from lasttoken.model.batch import steady_rows, unpad
+from lasttoken.model.batch import unpad
 from lasttoken.model.blocks import cut_blocks
 from lasttoken.model.frozen import Entrance
-from lasttoken.model.packing import Packing
+from lasttoken.model.packing import Packing, steady_rows
 from lasttoken.model.proof import Proof, choose_path
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class Classifier(nn.Module):
         """Return logits (B, C) in fp32: the head costs nothing and rounds everything.
 
         Few rows are filled up to the least number at which a matrix kernel's rounding no longer
-        depends on how many there are (see `batch.steady_rows`).
+        depends on how many there are (see `packing.steady_rows`).
         """
         head: Any = self.hf_model.score
         num_rows = len(pooled)

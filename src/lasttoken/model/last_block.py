@@ -7,7 +7,8 @@ computed for all tokens, and everything else for those few:
     2. it runs again on the rows that are read, whose queries meet those keys and values
     3. their output is put back in its place among zeros
 
-The block is the family's own code, run twice; nothing of the model's weights or names changes.
+The block is the family's own code, run twice; nothing of the model's weights or names changes. A
+block that goes in fewer calls (`gpt2`) runs once: its attention answers for those few tokens.
 
 Source:
     The same numbers as the whole block, forward and backward, up to the order of sums. llama.cpp
@@ -25,8 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from lasttoken.model.attention import Scoring, as_mask, visible, weigh
-from lasttoken.model.batch import steady_rows
-from lasttoken.model.packing import Packing
+from lasttoken.model.gpt2 import ShortBlock
+from lasttoken.model.packing import Packing, steady_rows
 
 
 class LastBlock:
@@ -64,20 +65,22 @@ class LastBlock:
             whole: Tensor = self._whole(hidden_states, *args, **handed_on, **kwargs)
             return whole
         width = hidden_states.shape[1]
-        handed = _Handover()
-        with suppress(_Handed):
-            self._whole(hidden_states, *args, packing=handed, **kwargs)
         # Filled up, so that a text alone meets the same matrix kernels as in a crowd.
         num_read = len(packing.read)
         filler = packing.read[-1:].expand(steady_rows(num_read) - num_read)
-        places = torch.cat([packing.read, filler])
-        rows = places.to(hidden_states.device)
-        output: Tensor = self._whole(
-            hidden_states.index_select(1, rows),
-            *(_at_rows(value, rows, width) for value in args),
-            packing=_RowQueries(packing, places, handed.key, handed.value),
-            **{name: _at_rows(value, rows, width) for name, value in kwargs.items()},
-        )
+        rows = torch.cat([packing.read, filler]).to(hidden_states.device)  # (R,)
+        if isinstance(self._whole, ShortBlock) and self._whole.is_short:
+            output = self._whole.answer(hidden_states, rows, _LastQueries(packing, rows))
+        else:
+            handed = _Handover()
+            with suppress(_Handed):
+                self._whole(hidden_states, *args, packing=handed, **kwargs)
+            output = self._whole(
+                hidden_states.index_select(1, rows),
+                *(_at_rows(value, rows, width) for value in args),
+                packing=_RowQueries(packing, packing.read, handed.key, handed.value),
+                **{name: _at_rows(value, rows, width) for name, value in kwargs.items()},
+            )
         blank = output.new_zeros((1, width, output.shape[2]))
         return blank.index_copy(1, rows[:num_read], output[:, :num_read])
 
@@ -99,12 +102,31 @@ class _Handover:
 
 
 @dataclass(frozen=True)
+class _LastQueries:
+    """The queries of all tokens come; those of some are answered.
+
+    Attributes:
+        packing: of the batch, with `read`.
+        rows: (R,) int64, the tokens that are read, and filler.
+    """
+
+    packing: Packing
+    rows: Tensor
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
+        """Return (1, R, heads, D)."""
+        assert self.packing.read is not None
+        asking = _RowQueries(self.packing, self.packing.read, key, value)
+        return asking.attend(query.index_select(2, self.rows), key, value, scoring)
+
+
+@dataclass(frozen=True)
 class _RowQueries:
     """The queries of some tokens, meeting the keys and values of all.
 
     Attributes:
         packing: of the batch.
-        places: (R,) int64 on the CPU, the tokens that ask.
+        places: (N,) int64 on the CPU, the tokens that ask.
         key: (1, key-value heads, T, D).
         value: as key.
     """
@@ -115,8 +137,12 @@ class _RowQueries:
     value: Tensor
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
-        """Return (1, R, heads, D) for a query of (1, heads, R, D); its own keys are not needed."""
-        num_groups = self.key.shape[1]
+        """Return (1, R, heads, D) for a query of (1, heads, R, D); its own keys are not needed.
+
+        The first N rows ask; what is filler behind them gets the last one's answer.
+        """
+        num_groups, num_filler = self.key.shape[1], query.shape[2] - len(self.places)
+        query = query[:, :, : len(self.places)]
         grouped = query[0].unflatten(0, (num_groups, -1)).transpose(1, 2)  # (groups, R, shared, D)
         keys, values = self.packing.rows(self.key), self.packing.rows(self.value)
         slots = self.packing.token_to_slot.cpu()[self.places].numpy()
@@ -145,7 +171,9 @@ class _RowQueries:
             order.append(asking)
         back = torch.from_numpy(np.argsort(np.concatenate(order), kind="stable"))
         ordered = torch.cat(outputs, dim=1).index_select(1, back.to(query.device))
-        return ordered.transpose(0, 1).flatten(1, 2).unsqueeze(0)  # (1, R, heads, D)
+        answers = ordered.transpose(0, 1).flatten(1, 2)  # (N, heads, D)
+        filler = answers[-1:].expand(num_filler, -1, -1)
+        return torch.cat([answers, filler]).unsqueeze(0)
 
 
 def _at_rows(value: Any, rows: Tensor, width: int) -> Any:  # noqa: ANN401 - the family's own

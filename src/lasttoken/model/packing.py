@@ -28,6 +28,28 @@ from torch import Tensor
 from lasttoken.model.attention import Scoring, attend_causally
 
 BUCKET_TOKENS = 16
+MIN_PACKED_TOKENS = 16
+
+
+def steady_rows(num_rows: int) -> int:
+    """Return the rows to compute, so that a text alone gives the bits it gives in a crowd.
+
+    An even number of at least 16. Below 16 rows the matrix kernels of a CPU take another path and
+    round differently; and an odd number of rows, split between two threads, can end one thread's
+    share of an activation inside a vector register, whose rest is computed by scalar code,
+    rounded otherwise.
+    """
+    return max(num_rows + num_rows % 2, MIN_PACKED_TOKENS)
+
+
+def packed_width(num_tokens: int, num_sequences: int) -> int:
+    """Return the length of a packed row, filler included.
+
+    A sequence that is alone fills its bucket: then every token stands where attention wants it.
+    """
+    if num_sequences == 1:
+        return -(-num_tokens // BUCKET_TOKENS) * BUCKET_TOKENS
+    return steady_rows(num_tokens)
 
 
 @dataclass(frozen=True)
@@ -71,12 +93,14 @@ class Packing:
         slot_to_token: (S,) int64, the token in each slot; a filler slot repeats the text's last.
         token_to_slot: (T,) int64, the slot of each token.
         buckets: which slots form which rectangle.
+        is_straight: every token is its own slot already, as for a text that is alone.
         read: (R,) int64 on the CPU, the tokens whose last hidden states will be read; None is all.
     """
 
     slot_to_token: Tensor
     token_to_slot: Tensor
     buckets: tuple[Bucket, ...]
+    is_straight: bool
     read: Tensor | None = None
 
     @classmethod
@@ -103,8 +127,10 @@ class Packing:
             prompts[continues.cpu().numpy()] = ends[1]
         seqlens = np.diff(ends)
         rounded = -(-seqlens // BUCKET_TOKENS) * BUCKET_TOKENS
-        if width > ends[-1]:  # the filler, in the last text's bucket if that has room for it
-            filler = width - ends[-1]
+        filler = width - ends[-1]
+        if filler <= rounded[-1] - seqlens[-1]:  # it stands behind the last text, in its own row
+            seqlens[-1] += filler
+        else:  # a row of its own, in the last text's bucket if that has room for it
             room = max(rounded[-1], -(-filler // BUCKET_TOKENS) * BUCKET_TOKENS)
             ends, seqlens = np.append(ends, width), np.append(seqlens, filler)
             rounded, prompts = np.append(rounded, room), np.append(prompts, prompts[-1])
@@ -126,6 +152,7 @@ class Packing:
             torch.from_numpy(np.concatenate(slots)).to(device),
             torch.from_numpy(token_to_slot).to(device),
             tuple(buckets),
+            first_slot == width and bool((token_to_slot == np.arange(width)).all()),
             read,
         )
 
@@ -146,12 +173,19 @@ class Packing:
             ).flatten(1, 2)  # (heads, texts x length, D)
             for place, bucket in enumerate(self.buckets)
         ]
+        if self.is_straight:
+            return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)).transpose(0, 1)[
+                None
+            ]
         tokens: Tensor = _ToTokens.apply(self, *outputs)  # type: ignore[no-untyped-call]
         return tokens.unsqueeze(0)
 
     def rows(self, tokens: Tensor) -> list[Tensor]:
         """Return (1, heads, T, D) tokens as (heads, texts, length, D), for every bucket."""
-        slots = _ToSlots.apply(tokens[0], self)  # type: ignore[no-untyped-call]
+        if self.is_straight:
+            slots = tokens[0].split([bucket.stop - bucket.start for bucket in self.buckets], dim=1)
+        else:
+            slots = _ToSlots.apply(tokens[0], self)  # type: ignore[no-untyped-call]
         return [
             part.unflatten(1, (bucket.num_texts, bucket.length))
             for bucket, part in zip(self.buckets, slots, strict=True)

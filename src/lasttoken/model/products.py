@@ -78,7 +78,7 @@ class Product:
             return self._plain(inputs)
         dtype = torch.bfloat16 if is_bf16 else weight.dtype
         rows = inputs.reshape(-1, inputs.shape[-1]).to(dtype)
-        bias = bias if bias is None else bias.to(dtype)
+        # A bias stays fp32: the kernel adds it before it rounds.
         product = _linear(rows, self._pack(weight, dtype), bias, self._activation)
         return product.view(*inputs.shape[:-1], -1)
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lasttoken.errors import BackboneError
-from lasttoken.model import attention
+from lasttoken.model import attention, gpt2
 from lasttoken.model.batch import pack_examples
 from lasttoken.model.blocks import find_blocks
 from lasttoken.model.last_block import LastBlock
@@ -42,11 +42,14 @@ class Proof:
         reason: why packing was refused; empty if packed.
         whole_block_reason: why the last block is computed for every token of a packed batch; empty
             where it is computed for the tokens that are read (`last_block`).
+        long_blocks_reason: why GPT-2's blocks are not computed in fewer calls (`gpt2`); empty where
+            they are, and for other families.
     """
 
     path: ReadingPath
     reason: str = ""
     whole_block_reason: str = ""
+    long_blocks_reason: str = ""
 
 
 def choose_path(model: PreTrainedModel) -> Proof:
@@ -57,13 +60,16 @@ def choose_path(model: PreTrainedModel) -> Proof:
     Raises:
         BackboneError: the model is no decoder, or right padding changes what it computes.
     """
+    gpt2.remove(model)  # a model that was cut is proved anew
     texts = [_probe_ids(model, length) for length in _LENGTHS]
     with torch.no_grad():
         alone = [_alone(model, ids) for ids in texts]
         _refuse_future(model, texts[1], alone[1])
         reason = _why_not_packed(model, texts, alone)
         if not reason:
-            return Proof("packed", whole_block_reason=_shorten_last_block(model, texts, alone))
+            long_blocks_reason = _shorten_blocks(model, texts, alone)
+            whole_block_reason = _shorten_last_block(model, texts, alone)
+            return Proof("packed", "", whole_block_reason, long_blocks_reason)
         model.set_attn_implementation("eager")
         _refuse_padding_dependence(model, texts, alone)
     return Proof("padded", reason)
@@ -126,6 +132,23 @@ def _why_not_packed(
         return "a packed text differs from the same text alone"
     model.set_attn_implementation(attention.PACKED_ATTENTION)
     return ""
+
+
+def _shorten_blocks(
+    model: PreTrainedModel, texts: list[np.ndarray[Any, Any]], alone: list[Tensor]
+) -> str:
+    """Compute GPT-2's blocks in fewer calls, or return why not."""
+    if not gpt2.install(model):
+        return ""
+    try:
+        packed = _packed(model, texts)
+        differs = any(_differs(*pair) for pair in zip(packed, alone, strict=True))
+        reason = "they differ from the family's own" if differs else ""
+    except Exception as error:  # another version of the family's code is the answer, and recorded
+        reason = _name(error)
+    if reason:
+        gpt2.remove(model)
+    return reason
 
 
 def _shorten_last_block(

@@ -44,6 +44,7 @@ def new_record(
             "reading_path": prepared.loaded.classifier.proof.path,
             "reading_reason": prepared.loaded.classifier.proof.reason,
             "whole_block_reason": prepared.loaded.classifier.proof.whole_block_reason,
+            "long_blocks_reason": prepared.loaded.classifier.proof.long_blocks_reason,
             "text_column": data.text_column,
             "label_column": data.label_column,
             "labels": list(prepared.loaded.classifier.labels.labels),

@@ -119,7 +119,7 @@ def prepare_training(
 
 
 def tell_reading_path(loaded: LoadedModel, on_event: EventCallback) -> None:
-    """Tell if a model is read padded or its last block computed whole, and why."""
+    """Tell if a model is read padded or blocks are computed the long way, and why."""
     proof = loaded.classifier.proof
     if proof.path != "packed":
         text = f"this model is read {proof.path}, not packed: {proof.reason}"
@@ -127,6 +127,8 @@ def tell_reading_path(loaded: LoadedModel, on_event: EventCallback) -> None:
     if proof.whole_block_reason:
         reason = proof.whole_block_reason
         on_event(Note(f"the last block is computed for every token: {reason}"))
+    if proof.long_blocks_reason:
+        on_event(Note(f"blocks are not computed in fewer calls: {proof.long_blocks_reason}"))
 
 
 def _apply_depth(model: str, classifier: Classifier, settings: FitSettings) -> int:
