@@ -17,7 +17,7 @@ class Progress:
 
     Attributes:
         phase: "fetch", "convert", "read", "tokenize", "baseline", "features", "probe", "cache",
-            "train", "validate", "save", "predict", "evaluate", "write" or "report".
+            "head", "train", "validate", "save", "predict", "evaluate", "write" or "report".
         done: units finished so far.
         total: units in all, or None while unknown.
         unit: what is counted: "bytes", "rows", "files", "texts", "steps", ...

@@ -18,7 +18,7 @@ from lasttoken import ConfigError, TextClassifier
 from lasttoken.data.examples import examples_from_python
 from lasttoken.data.splits import set_aside
 from lasttoken.events import EpochEnd, Event, Note, ignore
-from lasttoken.model import products
+from lasttoken.model import attention, products
 from lasttoken.model.batch import Gpt2ClassificationCollator
 from lasttoken.model.blocks import find_blocks
 from lasttoken.training import cache, fit, scratch
@@ -31,6 +31,7 @@ from lasttoken.training.probe_heads import (
     ProbeTable,
     fit_head,
     fit_heads,
+    fit_starting_head,
     make_probe_table,
 )
 
@@ -127,8 +128,9 @@ def test_cached_states_give_the_logits_and_gradients_of_the_frozen_blocks(
 def test_training_on_the_cache_is_training_without_it(
     family_decoder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bit for bit, where the pass that fills the cache multiplies as training does."""
+    """Bit for bit, where the pass that fills the cache computes as training does."""
     monkeypatch.setattr(products, "_is_fed", lambda inputs: False)
+    monkeypatch.setattr(attention, "LONGEST_MATMUL_ROW_FORWARD", attention.LONGEST_MATMUL_ROW)
     events: list[Event] = []
     settings = {**FAST, "trainable": "last-1"}
     cached = TextClassifier(family_decoder, **settings).fit(TEXTS, LABELS)
@@ -180,14 +182,15 @@ def test_a_failure_in_training_leaves_no_file_and_no_frozen_weight(
 
     monkeypatch.setattr(fit, "train", fail)
     prepared = prepared_for(decoder, trainable="last-1")
+    first = find_blocks(prepared.loaded.classifier.hf_model)[0]
+    own_forward = first.forward
     with pytest.raises(RuntimeError, match="in the middle"):
         fit.fit(prepared)
     assert list(scratch_place.iterdir()) == []
     classifier = prepared.loaded.classifier
     assert all(p.requires_grad for p in classifier.parameters())
     assert classifier.frozen == ()
-    first = find_blocks(classifier.hf_model)[0]
-    assert "forward" not in first.__dict__
+    assert first.forward is own_forward
 
 
 def test_a_disk_without_room_is_told_before_training(
@@ -354,7 +357,7 @@ def test_training_the_first_blocks_of_a_model_is_training_a_model_of_these_block
     small.save_pretrained(tmp_path / "small")
     byte_tokenizer().save_pretrained(tmp_path / "small")
     first = weights(fitted(decoder, depth=2))
-    second = weights(fitted(str(tmp_path / "small")))
+    second = weights(fitted(str(tmp_path / "small"), depth=2))
     assert set(first) == set(second)
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -363,6 +366,71 @@ def test_a_reduced_fit_repeats_bit_for_bit(decoder: str) -> None:
     settings = {"trainable": "last-1", "depth": "auto"}
     first, second = weights(fitted(decoder, **settings)), weights(fitted(decoder, **settings))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+# the head that training starts from
+
+BARELY = {"num_epochs": 1, "learning_rate": 1e-12}  # what is there at the end was there before
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"depth": 2}, {"trainable": "last-2"}, {"depth": "auto"},
+     {"trainable": "last-1", "depth": "auto"}],
+    ids=str,
+)  # fmt: skip
+def test_less_than_the_whole_model_starts_from_a_fitted_head(
+    decoder: str, settings: dict[str, Any]
+) -> None:
+    prepared = prepared_for(decoder, **BARELY, **settings)
+    classifier = TextClassifier(decoder, **{**FAST, **BARELY, **settings})
+    events: list[Event] = []
+    result = classifier.train(prepared, on_event=events.append)
+    assert result.extent.starting_head == "fitted"
+    count = f"{len(prepared.training):,}"
+    told = f"the head starts from a fit on the states of {count} training examples"
+    assert events.count(Note(told)) == 1
+    model = prepared.loaded.classifier
+    inputs = cache.TrainingInputs(prepared.training, prepared.validating, collator_of(prepared))
+    states = cache.pooled_states(inputs, np.arange(len(prepared.training)), prepared)
+    ids = model.labels.encode(prepared.training.labels).numpy()
+    expected = fit_starting_head(states, ids, 2, seed=prepared.settings.seed)
+    found = model.hf_model.score.weight.detach().numpy()
+    assert np.abs(expected).max() > 1e-6
+    assert np.abs(found - expected).max() <= 0.01 * np.abs(expected).max()
+
+
+def test_the_whole_model_starts_from_a_random_head_and_tells_nothing(decoder: str) -> None:
+    prepared = prepared_for(decoder, **BARELY)
+    before = prepared.loaded.classifier.hf_model.score.weight.detach().clone()
+    events: list[Event] = []
+    result = TextClassifier(decoder, **{**FAST, **BARELY}).train(prepared, on_event=events.append)
+    assert result.extent.starting_head == "random"
+    assert not [e for e in events if isinstance(e, Note) and "head starts" in e.text]
+    assert torch.allclose(prepared.loaded.classifier.hf_model.score.weight, before, atol=1e-8)
+
+
+@pytest.mark.parametrize("settings", [{"depth": 2}, {"depth": "auto"}], ids=str)
+def test_a_head_that_came_with_the_model_is_kept_at_the_start(
+    decoder: str, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    fitted(decoder, num_epochs=1).save_pretrained(tmp_path / "own")
+    prepared = prepared_for(str(tmp_path / "own"), **BARELY, **settings)
+    before = prepared.loaded.classifier.hf_model.score.weight.detach().clone()
+    classifier = TextClassifier(str(tmp_path / "own"), **{**FAST, **BARELY, **settings})
+    assert classifier.train(prepared).extent.starting_head == "own"
+    assert torch.allclose(prepared.loaded.classifier.hf_model.score.weight, before, atol=1e-8)
+
+
+def test_states_on_the_cache_are_those_without_it_in_the_order_asked_for(decoder: str) -> None:
+    prepared = prepared_for(decoder, trainable="last-1")
+    collate = collator_of(prepared)
+    indices = np.array([7, 0, 3])
+    with frozen_inputs(prepared, collate, ignore) as inputs:
+        cached = cache.pooled_states(inputs, indices, prepared)
+    plain = cache.TrainingInputs(prepared.training, prepared.validating, collate)
+    each = [cache.pooled_states(plain, indices[i : i + 1], prepared)[0] for i in range(3)]
+    assert np.abs(cached - np.stack(each)).max() <= 1e-5 * max(1.0, np.abs(cached).max())
 
 
 # what is refused

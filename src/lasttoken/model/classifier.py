@@ -107,13 +107,9 @@ class Classifier(nn.Module):
         Raises:
             BatchError: neither `cu_seqlens` nor `attention_mask` says where texts end.
         """
-        self.entrance.hidden_states = hidden_states
-        try:
-            pooled = self.pool_last_token(
-                input_ids, position_ids, cu_seqlens, attention_mask, continues
-            )
-        finally:
-            self.entrance.hidden_states = None
+        pooled = self.pool_last_token(
+            input_ids, position_ids, cu_seqlens, attention_mask, continues, hidden_states
+        )
         logits = self._head(pooled)  # (B, C)
         loss = None
         if labels is not None:
@@ -127,10 +123,15 @@ class Classifier(nn.Module):
         cu_seqlens: Tensor | None = None,
         attention_mask: Tensor | None = None,
         continues: Tensor | None = None,
+        hidden_states: Tensor | None = None,
     ) -> Tensor:
-        """Return each text's last hidden state after the final norm, (B, H)."""
+        """Return each text's last hidden state after the final norm, (B, H); as `forward`."""
         packed = _as_packed(input_ids, position_ids, cu_seqlens, attention_mask)
-        return self._read(*packed, continues, every_block=False)[-1]
+        self.entrance.hidden_states = hidden_states
+        try:
+            return self._read(*packed, continues, every_block=False)[-1]
+        finally:
+            self.entrance.hidden_states = None
 
     def last_token_states(
         self,

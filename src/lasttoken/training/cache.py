@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lasttoken.events import EventCallback, Note, Progress, ignore
+from lasttoken.inference.prediction import budget_batches
 from lasttoken.model.batch import to_device
 from lasttoken.model.blocks import find_blocks
 from lasttoken.model.classifier import Classifier
@@ -199,6 +200,39 @@ def frozen_inputs(
         yield inputs
 
 
+def pooled_states(
+    inputs: TrainingInputs,
+    indices: NDArray[np.int64],
+    prepared: PreparedTraining,
+    on_event: EventCallback = ignore,
+) -> NDArray[np.float32]:
+    """Return the states that the head reads of some training examples, as the model is now.
+
+    Args:
+        inputs: of training; cached states are used if there are any.
+        indices: (M,) of the examples.
+        prepared: its classifier is left in evaluation mode.
+        on_event: hears `Progress("head", ...)`.
+
+    Returns:
+        (M, H) in the order of `indices`.
+    """
+    settings, classifier = prepared.settings, prepared.loaded.classifier
+    width: Any = classifier.hf_model.score
+    states = np.empty((len(indices), width.in_features), dtype=np.float32)
+    done = 0
+    classifier.eval()
+    with torch.inference_mode(), autocast(settings.device, settings.precision):
+        for places in budget_batches(inputs.training.texts.lengths[indices]):
+            batch = inputs.collate([inputs.training[index] for index in indices[places].tolist()])
+            del batch["labels"]
+            pooled = classifier.pool_last_token(**to_device(batch, settings.device))
+            states[places] = pooled.float().cpu().numpy()
+            done += len(places)
+            on_event(Progress("head", done, len(indices), "texts"))
+    return states
+
+
 def _is_exact(cached: TrainingInputs, prepared: PreparedTraining) -> bool:
     """Return whether stored states lead where all blocks lead, on a few examples."""
     settings, classifier = prepared.settings, prepared.loaded.classifier
@@ -207,9 +241,8 @@ def _is_exact(cached: TrainingInputs, prepared: PreparedTraining) -> bool:
     pooled = []
     for states in (None, batch["hidden_states"]):
         inputs = {name: batch[name] for name in batch if name not in ("labels", "hidden_states")}
-        classifier.entrance.hidden_states = states
         with torch.inference_mode(), autocast(settings.device, settings.precision):
-            pooled.append(classifier.pool_last_token(**inputs).float())  # (B, H)
-    classifier.entrance.hidden_states = None
+            states_at_head = classifier.pool_last_token(**inputs, hidden_states=states)
+        pooled.append(states_at_head.float())  # (B, H)
     whole, entered = pooled
     return bool((whole - entered).norm() <= _TOLERANCES[settings.precision] * whole.norm())

@@ -37,6 +37,7 @@ from lasttoken.training.reduction import (
     settle_depth,
 )
 from lasttoken.training.sampler import EpochSampler, TokenizedExamples
+from lasttoken.training.starting_head import start_head
 from lasttoken.training.state import Extent, FitResult, FitSettings, TrainState
 from lasttoken.training.timing import TimeEstimator
 
@@ -82,6 +83,7 @@ def fit(
     if head is not None:
         return _finish_head(prepared, extent, head, collator, on_event)
     with frozen_inputs(prepared, collator, on_event) as inputs, _seen_tokens(prepared):
+        start_head(prepared, inputs, on_event)
         return _fit(prepared, extent, inputs, accelerator, tokens_after, on_event)
 
 

@@ -118,33 +118,50 @@ def make_probe_table(
         seed: of the folds, the same for every depth.
         on_event: hears `Progress("probe", ...)`.
     """
-    rng = np.random.default_rng(seed)
-    folds = min(FOLDS, len(train_label_ids))
-    fold_of = torch.from_numpy(deal_into_folds(train_label_ids, folds, rng))  # (N,)
+    inside = _folds(train_label_ids, seed)
     targets = torch.from_numpy(train_label_ids.astype(np.int64))
     validation_targets = torch.from_numpy(validation_label_ids.astype(np.int64))
-    # Problem p leaves fold p out; the last one leaves nothing out.
-    inside = torch.stack([fold_of != p for p in range(folds + 1)])  # (folds + 1, N)
     rows = []
     for depth in range(1, num_blocks + 1):
         states = torch.from_numpy(np.asarray(training(depth)))
-        scale = _scale(states)
-        heads = fit_heads(states / scale, targets, inside, num_labels, C_VALUES)
-        accuracies = [
-            sum(
-                float(_num_right(states[~kept], heads[c, p] / scale, targets[~kept]))
-                for p, kept in enumerate(inside[:-1])
-            )
-            / len(targets)
-            for c in range(len(C_VALUES))
-        ]
+        heads, logits = _cross_validated(states, targets, inside, num_labels)
+        accuracies = [_share_right(each, targets) for each in logits]
         best = int(np.argmax(accuracies))  # the stronger penalty of equals
-        others = torch.from_numpy(np.asarray(validating(depth)))
-        right = _num_right(others, heads[best, -1] / scale, validation_targets)
-        share = right / max(1, len(validation_targets))
-        rows.append(ProbeRow(depth, accuracies[best], share, C_VALUES[best]))
+        others = torch.from_numpy(np.asarray(validating(depth))) @ heads[best].T
+        validated = _share_right(others, validation_targets)
+        rows.append(ProbeRow(depth, accuracies[best], validated, C_VALUES[best]))
         on_event(Progress("probe", depth, num_blocks, "blocks"))
     return ProbeTable(tuple(rows), len(targets))
+
+
+def fit_starting_head(
+    states: NDArray[np.float32], label_ids: LabelIds, num_labels: int, *, seed: int
+) -> NDArray[np.float32]:
+    """Fit a head that training starts from, with the penalty of the least cross-validated loss.
+
+    The loss, not the accuracy: a head whose logits are far too small is as accurate, and sends
+    the blocks gradients that are far too small.
+
+    Args:
+        states: (N, H).
+        label_ids: (N,).
+        num_labels: C.
+        seed: of the folds.
+
+    Returns:
+        (C, H), as near to the end of the fit as the table's heads are.
+
+    Source:
+        A random head's first gradients distort what the model knows; a fitted one's do not: Kumar
+        et al., "Fine-tuning can distort pretrained features" (arXiv 2202.10054).
+    """
+    targets = torch.from_numpy(label_ids.astype(np.int64))
+    inside = _folds(label_ids, seed)
+    heads, logits = _cross_validated(
+        torch.from_numpy(np.asarray(states)), targets, inside, num_labels
+    )
+    losses = [float(torch.nn.functional.cross_entropy(each, targets)) for each in logits]
+    return heads[int(np.argmin(losses))].numpy()
 
 
 def fit_heads(
@@ -233,10 +250,34 @@ def fit_head(
     return head
 
 
+def _folds(label_ids: LabelIds, seed: int) -> Tensor:
+    """Return (folds + 1, N) bool: problem p leaves fold p out; the last one leaves nothing out."""
+    folds = min(FOLDS, len(label_ids))
+    fold_of = torch.from_numpy(deal_into_folds(label_ids, folds, np.random.default_rng(seed)))
+    return torch.stack([fold_of != p for p in range(folds + 1)])
+
+
+def _cross_validated(
+    states: Tensor, targets: Tensor, inside: Tensor, num_labels: int
+) -> tuple[Tensor, Tensor]:
+    """Fit heads with every penalty.
+
+    Returns:
+        (penalties, C, H) heads on all examples, and (penalties, N, C) logits of each example, by
+        heads that were fitted without it.
+    """
+    scale = _scale(states)
+    heads = fit_heads(states / scale, targets, inside, num_labels, C_VALUES) / scale
+    logits = torch.empty((len(C_VALUES), len(states), num_labels))
+    for p, kept in enumerate(inside[:-1]):
+        logits[:, ~kept] = states[~kept] @ heads[:, p].transpose(1, 2)
+    return heads[:, -1], logits
+
+
 def _scale(states: Tensor) -> float:
     """Return the root of the mean square of all coordinates."""
     return max(float(states.square().mean().sqrt()), 1e-12)
 
 
-def _num_right(states: Tensor, head: Tensor, targets: Tensor) -> float:
-    return float(((states @ head.T).argmax(dim=1) == targets).sum())
+def _share_right(logits: Tensor, targets: Tensor) -> float:
+    return float((logits.argmax(dim=1) == targets).sum()) / max(1, len(targets))

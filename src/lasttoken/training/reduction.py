@@ -3,6 +3,8 @@
 --depth auto          features -> probe table -> the first N blocks are kept
 --trainable probe     features -> probe table -> a head is fitted and written
 --trainable last-K    what frozen blocks give, computed once (`training.cache`) -> epochs
+
+Where less than the whole model is kept or learns, epochs start from a fitted head.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from lasttoken.evaluation.folds import stratified_sample
-from lasttoken.evaluation.metrics import LabelIds, macro_f1
+from lasttoken.evaluation.metrics import macro_f1
 from lasttoken.events import EpochEnd, EventCallback, Note
 from lasttoken.model.frozen import frozen_but_last
 from lasttoken.model.tokens import TokenizedTexts
@@ -31,6 +33,12 @@ from lasttoken.training.probe_heads import (
     num_table_texts,
 )
 from lasttoken.training.scratch import scratch_array, scratch_folder
+from lasttoken.training.starting_head import (
+    copy_head,
+    fit_head_to_start_from,
+    label_ids,
+    starting_head,
+)
 from lasttoken.training.state import Extent
 
 # How far below the best accuracy, in standard errors, a smaller depth still counts as equal. A
@@ -60,7 +68,7 @@ class FittedHead:
 def settle_depth(
     prepared: PreparedTraining, on_event: EventCallback
 ) -> tuple[ProbeTable | None, FittedHead | None]:
-    """Make the probe table if a setting asks for it, cut the model, and fit the probe's head.
+    """Make the probe table if a setting asks for it, cut the model, and fit its head.
 
     Args:
         prepared: its classifier, on the device, is changed in place.
@@ -74,7 +82,7 @@ def settle_depth(
     if kind != "probe" and settings.keeps != "auto":
         return None, None
     started = time.perf_counter()
-    train_ids, validation_ids = _label_ids(prepared)
+    train_ids, validation_ids = label_ids(prepared)
     num_labels = classifier.labels.num_logits
     sample = stratified_sample(
         train_ids, num_table_texts(num_labels), np.random.default_rng(settings.seed)
@@ -107,15 +115,16 @@ def settle_depth(
         if depth < len(training):
             classifier.cut(depth)
         if kind != "probe":
+            if starting_head(prepared) == "fitted":
+                states = training[depth - 1, rows]
+                fit_head_to_start_from(prepared, states, train_ids[sample], on_event)
             return table, None
         states = training[depth - 1]  # (N, H)
         head = fit_head(
             states, train_ids, num_labels, penalty=table.row(depth).C, seed=settings.seed
         )  # (C, H)
         logits = np.asarray(states @ head.T)
-    score: Any = classifier.hf_model.score
-    with torch.no_grad():
-        score.weight.copy_(torch.from_numpy(head))
+    copy_head(prepared, head)
     return table, FittedHead(logits, time.perf_counter() - started)
 
 
@@ -140,6 +149,7 @@ def measure_extent(prepared: PreparedTraining, table: ProbeTable | None) -> Exte
         num_blocks=prepared.num_blocks,
         num_weights=sum(p.numel() for p in model.parameters()),
         num_trainable_weights=num_trainable,
+        starting_head=starting_head(prepared),
         probe_table=table,
     )
 
@@ -163,7 +173,7 @@ def head_row(
         validated: of the model with that head.
         seconds: wall seconds of the validation.
     """
-    train_ids, _ = _label_ids(prepared)
+    train_ids, _ = label_ids(prepared)
     labels = prepared.loaded.classifier.labels
     targets, logits = torch.from_numpy(train_ids), torch.from_numpy(head.logits)
     return EpochEnd(
@@ -182,15 +192,6 @@ def head_row(
         seconds=head.seconds + seconds,
         is_best=True,
     )
-
-
-def _label_ids(prepared: PreparedTraining) -> tuple[LabelIds, LabelIds]:
-    labels = prepared.loaded.classifier.labels
-    ids = [
-        labels.encode(examples.labels).numpy().astype(np.int64)
-        for examples in (prepared.training, prepared.validating)
-    ]
-    return ids[0], ids[1]
 
 
 def _features(

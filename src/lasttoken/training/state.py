@@ -16,6 +16,8 @@ from lasttoken.events import EpochEnd
 from lasttoken.model.device import Precision
 from lasttoken.training.probe_heads import ProbeTable
 
+StartingHead = Literal["random", "fitted", "own"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
@@ -103,6 +105,8 @@ class Extent:
         num_blocks: blocks that the model had.
         num_weights: of the model as it is saved.
         num_trainable_weights: of these, how many training changes.
+        starting_head: what the head is before the first step: "random", "fitted" (on the states
+            of training examples), or "own" (it came with the model).
         probe_table: what a head reads behind each of the model's blocks, or None if nobody asked.
     """
 
@@ -110,6 +114,7 @@ class Extent:
     num_blocks: int
     num_weights: int
     num_trainable_weights: int
+    starting_head: StartingHead
     probe_table: ProbeTable | None = None
 
 

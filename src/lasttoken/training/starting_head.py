@@ -1,0 +1,88 @@
+"""The head that training starts from: random, fitted, or the model's own.
+
+Where less than the whole model is kept or learns, a fit on the model's states costs little, and a
+random head would cost some of the few steps until the blocks are told anything of use.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lasttoken.evaluation.folds import stratified_sample
+from lasttoken.evaluation.metrics import LabelIds
+from lasttoken.events import EventCallback, Note
+from lasttoken.training.cache import TrainingInputs, pooled_states
+from lasttoken.training.preparation import PreparedTraining
+from lasttoken.training.probe_heads import fit_starting_head
+from lasttoken.training.state import StartingHead
+
+# Examples of two labels that a head is fitted on, and as many more for each further label: a pass
+# over more costs time in which blocks could learn.
+MAX_TEXTS = 1_000
+
+
+def starting_head(prepared: PreparedTraining) -> StartingHead:
+    """Return what the head is before the first step."""
+    settings = prepared.settings
+    if settings.learns.kind == "probe":
+        return "fitted"
+    if not prepared.loaded.head_is_new:
+        return "own"
+    return "random" if settings.trainable == "full" and settings.keeps is None else "fitted"
+
+
+def start_head(prepared: PreparedTraining, inputs: TrainingInputs, on_event: EventCallback) -> None:
+    """Fit the head that training starts from, where less than the whole model is kept or learns.
+
+    `reduction.settle_depth` has done so where it chose the depth. A head that came with the model
+    stays.
+
+    Args:
+        prepared: its classifier is on the device.
+        inputs: of training; with cached states, only the blocks that learn are run.
+        on_event: hears `Progress("head", ...)`, and that the head was fitted.
+    """
+    settings, classifier = prepared.settings, prepared.loaded.classifier
+    if settings.keeps == "auto" or starting_head(prepared) != "fitted":
+        return
+    train_ids, _ = label_ids(prepared)
+    num_labels = classifier.labels.num_logits
+    sample = stratified_sample(
+        train_ids, MAX_TEXTS * max(1, num_labels - 1), np.random.default_rng(settings.seed)
+    )
+    states = pooled_states(inputs, sample, prepared, on_event)
+    fit_head_to_start_from(prepared, states, train_ids[sample], on_event)
+
+
+def fit_head_to_start_from(
+    prepared: PreparedTraining,
+    states: NDArray[np.float32],
+    state_label_ids: LabelIds,
+    on_event: EventCallback,
+) -> None:
+    """Fit the head on states (M, H) of training examples with label ids (M,), and tell it."""
+    num_labels = prepared.loaded.classifier.labels.num_logits
+    seed = prepared.settings.seed
+    copy_head(prepared, fit_starting_head(states, state_label_ids, num_labels, seed=seed))
+    on_event(Note(f"the head starts from a fit on the states of {len(states):,} training examples"))
+
+
+def copy_head(prepared: PreparedTraining, head: NDArray[np.float32]) -> None:
+    """Write a head (C, H) into the model."""
+    score: Any = prepared.loaded.classifier.hf_model.score
+    with torch.no_grad():
+        score.weight.copy_(torch.from_numpy(head))
+
+
+def label_ids(prepared: PreparedTraining) -> tuple[LabelIds, LabelIds]:
+    """Return the label ids of training (N,) and validation (M,)."""
+    labels = prepared.loaded.classifier.labels
+    ids = [
+        labels.encode(examples.labels).numpy().astype(np.int64)
+        for examples in (prepared.training, prepared.validating)
+    ]
+    return ids[0], ids[1]
