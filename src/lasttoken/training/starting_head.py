@@ -17,12 +17,12 @@ from lasttoken.evaluation.metrics import LabelIds
 from lasttoken.events import EventCallback, Note
 from lasttoken.training.cache import TrainingInputs, pooled_states
 from lasttoken.training.preparation import PreparedTraining
-from lasttoken.training.probe_heads import fit_starting_head
+from lasttoken.training.probe_heads import fit_starting_head, num_table_texts
 from lasttoken.training.state import StartingHead
 
-# Examples of two labels that a head is fitted on, and as many more for each further label: a pass
-# over more costs time in which blocks could learn.
-MAX_TEXTS = 1_000
+# Examples that a head of two labels is fitted on; as many more for each further label, up to those
+# of the probe table. A pass over more costs time in which blocks could learn.
+_NUM_TEXTS = 1_000
 
 
 def starting_head(prepared: PreparedTraining) -> StartingHead:
@@ -51,9 +51,8 @@ def start_head(prepared: PreparedTraining, inputs: TrainingInputs, on_event: Eve
         return
     train_ids, _ = label_ids(prepared)
     num_labels = classifier.labels.num_logits
-    sample = stratified_sample(
-        train_ids, MAX_TEXTS * max(1, num_labels - 1), np.random.default_rng(settings.seed)
-    )
+    num_texts = min(_NUM_TEXTS * max(1, num_labels - 1), num_table_texts(num_labels))
+    sample = stratified_sample(train_ids, num_texts, np.random.default_rng(settings.seed))
     states = pooled_states(inputs, sample, prepared, on_event)
     fit_head_to_start_from(prepared, states, train_ids[sample], on_event)
 
