@@ -16,6 +16,7 @@ from benchmarks.targets import TARGETS, Target, judge
 PAGE = ROOT / "docs" / "performance.md"
 PROGRAMS = (
     "training_speed",
+    "fixed_padding",
     "prediction_speed",
     "latency",
     "shared_prompt",

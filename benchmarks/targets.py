@@ -46,7 +46,8 @@ TARGETS = (
     ),
     Target(
         "training vs run_classification.py",
-        *("training_speed", "train_vs_run_classification", 10.0, 12.0, _TO_FP32),
+        *("fixed_padding", "train_vs_run_classification", 10.0, 12.0, _TO_FP32),
+        full_only=True,
     ),
     Target("training vs tuned Trainer", *("training_speed", "train_vs_tuned", 1.15, 1.5, _BF16)),
     Target(

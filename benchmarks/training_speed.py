@@ -42,13 +42,21 @@ def tuned(precision: str, job: dict[str, Any], *, steps: int = ROUND) -> Contend
     return Contender(f"Trainer tuned {precision}", TRAINER, precision, job, steps=steps)
 
 
+# Copies: enough batches in one epoch for all repeats, and full rounds of the sampler.
+_SHORT = {"batch_size": 32, "copies": 2}
+
+
+def published_job() -> dict[str, Any]:
+    """Return what is trained beside published settings: short texts, dropout, cut at 60 tokens."""
+    job = {"texts": str(texts_file("short")), "model": str(gpt2_folder(0.1)), "max_length": 60}
+    return {**_SHORT, **job}
+
+
 def groups(quick: bool) -> dict[str, tuple[list[Contender], int]]:
     """Return the comparisons: contenders and steps granted at a time."""
-    # Copies: enough batches in one epoch for all repeats, and full rounds of the sampler.
-    short = {"texts": str(texts_file("short")), "batch_size": 32, "copies": 2}
     part = 5 if quick else ROUND
-    published = {**short, "model": str(gpt2_folder(0.1)), "max_length": 60}
-    plain = {**short, "model": str(gpt2_folder(0.0))}
+    published = published_job()
+    plain = {**_SHORT, "texts": published["texts"], "model": str(gpt2_folder(0.0))}
     by_eight = {**plain, "batch_size": 8}
     found: dict[str, tuple[list[Contender], int]] = {}
     found["tuned"] = (
@@ -62,13 +70,6 @@ def groups(quick: bool) -> dict[str, tuple[list[Contender], int]]:
             "fp32",
             {**published, "precision": "fp32"},
             steps=1 if quick else 8,
-        ),
-        Contender(
-            "run_classification",
-            TRAINER,
-            "fp32",
-            {**published, "style": "run_classification", "precision": "fp32"},
-            steps=1 if quick else 4,
         ),
     ]
     if not quick:
@@ -97,8 +98,6 @@ KEYS = {  # group, our class, peer: the figure's name
     ("published", "fp32", "tutorial"): "train_fp32_vs_tutorial",
     ("published", "bf16", "Trainer default"): "train_vs_trainer_default",
     ("published", "fp32", "Trainer default"): "train_fp32_vs_trainer_default",
-    ("published", "bf16", "run_classification"): "train_vs_run_classification",
-    ("published", "fp32", "run_classification"): "train_fp32_vs_run_classification",
     ("tuned", "bf16", "Trainer tuned bf16"): "train_vs_tuned",
     ("tuned fp32", "fp32", "Trainer tuned fp32"): "train_fp32_vs_tuned",
     ("batch 8", "bf16", "Trainer tuned bf16"): "train_batch8_vs_tuned",
