@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/demo
 
-.PHONY: demo test check slow bench bench-quick docs clean
+.PHONY: demo test check slow prove-resume prove-fuzz bench bench-quick docs clean
 
 # The stamp holds what was installed, so that a second call needs no network.
 .venv/ready: pyproject.toml constraints.txt
@@ -31,6 +31,12 @@ check: .venv/ready ## format, lint, types, architecture, generated docs
 
 slow: .venv/ready ## tests that take minutes or need the sample model
 	$(BIN)/python -m pytest -m slow
+
+prove-resume: .venv/ready ## every crash point, and 300 random kills; about half an hour
+	$(BIN)/python -m pytest -m proof tests/training/test_prove_resume.py
+
+prove-fuzz: .venv/ready ## 100,000 inputs to readers and predict; about ten minutes
+	$(BIN)/python -m pytest -m proof tests/test_fuzz.py
 
 bench: .venv/ready ## every benchmark, at most 3 hours, goes on where it stopped
 	$(BIN)/python -m benchmarks.run

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gate import Gate
+from benchmarks.measure import SCRATCH
 from benchmarks.models import read_texts
 from lasttoken import TextClassifier
 from lasttoken.data.examples import Example
 from lasttoken.events import Event, Progress
 from lasttoken.training.sampler import EpochSampler
+from lasttoken.training.saver import CheckpointSettings
 
 
 class MissingFeatureError(RuntimeError):
@@ -105,6 +107,38 @@ def fit(gate: Gate, job: dict[str, Any]) -> None:
         steps=result.num_steps,
         best_epoch=result.best_epoch,
         **accuracies,
+    )
+
+
+def fit_with_checkpoints(gate: Gate, job: dict[str, Any]) -> None:
+    """Train one epoch with a checkpoint every few steps; report the seconds of both."""
+    training = examples_of(read_texts(job["texts"])["train"])[: job["num_examples"]]
+    classifier = make_classifier(job)
+    prepared = classifier.prepare(training, _two_labels(training))
+    checkpoints: list[float] = []
+    steps: list[float] = []
+    last = time.perf_counter()
+
+    def on_event(event: Event) -> None:
+        nonlocal last
+        if isinstance(event, Progress) and event.phase in ("train", "checkpoint"):
+            now = time.perf_counter()
+            if event.phase == "train":
+                steps.append(now - last)
+            elif event.done:
+                checkpoints.append(now - last)
+            last = now
+
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
+        where = Path(folder) / "checkpoints"
+        every = CheckpointSettings(where, every_minutes=None, every_steps=job["checkpoint_steps"])
+        classifier.train(prepared, checkpoints=every, on_event=on_event)
+        newest = max(path for path in where.iterdir() if path.is_dir())
+        num_bytes = sum(path.stat().st_size for path in newest.iterdir())
+    gate.finish(
+        checkpoint_seconds=checkpoints[:-1],  # the last one is that of the epoch's end
+        step_seconds=steps[1:],  # the first one waits for validation texts and memory
+        checkpoint_bytes=num_bytes,
     )
 
 

@@ -22,6 +22,7 @@ PROGRAMS = (
     "shared_prompt",
     "memory",
     "startup",
+    "checkpoint_cost",
     "precision",
     "small_models",
     "scaling",

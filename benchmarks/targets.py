@@ -124,6 +124,13 @@ TARGETS = (
         full_only=True,
     ),
     Target(
+        "checkpoints every ten minutes, share of training",
+        *("checkpoint_cost", "checkpoint_share", 2.0, 0.5, "bf16"),
+        unit="%",
+        lower_is_better=True,
+        full_only=True,
+    ),
+    Target(
         "lasttoken --help",
         *("startup", "startup_help", 0.5, 0.25, "any"),
         unit=" s",

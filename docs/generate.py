@@ -31,6 +31,7 @@ RUN_FILES = {
     "report.html": "all of it on one page that needs no network",
     "plots/": "`loss`, `accuracy`, `confusion_matrix`, each as `.png` and `.svg`",
     "predictions/": "`validation.parquet` and `test.parquet`: the logits of every example",
+    "checkpoints/": "what the run goes on from after an interruption; only in an unfinished one",
     "evaluations/": "one folder for each data that `lasttoken evaluate` scored, of the same form",
 }
 RUN_FIELDS = {
@@ -39,11 +40,14 @@ RUN_FIELDS = {
     "settings": "every setting of `train` that decides the result, as given or by default",
     "data_location": "the data's absolute path, or its name on the Hub or among the samples",
     "resolved": "what was decided from data, model and machine: maximum length, precision, "
-    "device, how the model is read and why, columns, label order, what learns and how deep",
+    "device, how the model is read and why, columns, label order, what learns and how deep, "
+    "SHA-256 of the model's weights",
     "data": "for each split: examples, fingerprint (SHA-256 over labels and texts), tokens, "
-    "texts cut",
+    "texts cut, SHA-256 of the tokens",
     "versions": "of the packages that decide the numbers",
     "machine": "system, processor, cores, threads, vector instructions",
+    "process": "number and host of the process at work; only in an unfinished run",
+    "resumed": "an entry for each time the run went on: from which checkpoint and step, when",
     "results": "kept epoch, steps, seconds of each phase, the estimate of the time left and the "
     "truth, peak memory, blocks and weights kept and trained, the probe table; only in a finished "
     "run",

@@ -17,14 +17,15 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 # Top to bottom: a module imports from its own stage and from those before it.
 STAGES = (
-    "errors", "events", "config", "versions", "data", "model", "inference", "evaluation",
-    "training", "estimator", "runs", "cli",
+    "errors", "events", "config", "versions", "durable", "launch", "data", "model", "inference",
+    "evaluation", "training", "estimator", "runs", "cli",
 )  # fmt: skip
 ENTRANCES = {"__init__", "__main__"}  # they hand out names of all stages
 
 OWNERS = {
     "accelerate": {"training"},
     "datasets": {"data"},
+    "filelock": {"runs"},
     "ftfy": {"data"},
     "gguf": {"model"},
     "huggingface_hub": {"data", "model"},
@@ -33,7 +34,7 @@ OWNERS = {
     "matplotlib": {"evaluation"},
     "pyarrow": {"data"},
     "rich": {"cli"},
-    "safetensors": {"model"},
+    "safetensors": {"model", "training"},
     "tokenizers": {"model"},
     "transformers": {"model"},
     "tyro": {"cli"},

@@ -408,7 +408,7 @@ BAD_TOML = {
     "an unknown setting": (
         "num_epoch = 3",
         "--config run.toml: unknown setting 'num_epoch'",
-        "one of batch_size, data, depth, device",
+        "one of batch_size, checkpoint_minutes, checkpoint_steps, data, depth, device",
         "did you mean 'num_epochs'?",
     ),
     "a line that is no TOML": (

@@ -353,7 +353,7 @@ def test_run_json_records_the_resolved_value_of_file_and_flags(
 # ---- exit codes ----
 
 
-def test_an_interrupt_exits_with_130_and_says_how_to_start_again(
+def test_an_interrupt_exits_with_130_and_says_how_to_go_on(
     lasttoken: Command, tiny_gpt2: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch,
     without_plots: None,
 ) -> None:  # fmt: skip
@@ -366,9 +366,9 @@ def test_an_interrupt_exits_with_130_and_says_how_to_start_again(
         outcome = lasttoken(*command)
     assert outcome.code == 130
     assert outcome.err.splitlines()[-1] == (
-        "interrupted; the same command with --overwrite starts again"
+        f"interrupted; to go on from what is saved: lasttoken {' '.join(map(str, command))}"
     )
-    assert lasttoken(*command, "--overwrite").code == 0
+    assert lasttoken(*command).code == 0
 
 
 def test_a_bug_of_ours_shows_its_traceback(

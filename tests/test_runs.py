@@ -165,7 +165,8 @@ def test_labels_that_differ_only_by_case_or_white_space_are_told(
     told = (
         "labels that differ only by case or white space: &#39; Pos&#39; (4) and &#39;pos&#39; (16)"
     )
-    assert f"warning: {told.replace('&#39;', chr(39))}\n" in outcome.err
+    plain = told.replace("&#39;", "'")
+    assert f"warning: {plain} (lasttoken check tells the rows)\n" in outcome.err
     assert told in Path("run/report.html").read_text()
 
 
@@ -219,12 +220,16 @@ def test_run_json_holds_every_resolved_setting_and_what_it_was_made_with(
 
     record = read_json(finished_run / "run.json")
     assert set(record) == {"schema_version", "command", "settings", "data_location", "resolved",
-                           "data", "versions", "machine", "results", "status"}  # fmt: skip
+                           "data", "versions", "machine", "resumed", "results",
+                           "status"}  # fmt: skip
+    assert record["resumed"] == []
     assert record["status"] == "finished"
     assert record["command"][:2] == ["lasttoken", "train"]
-    names = {field.name for field in fields(TrainConfig)} - {"output_dir", "overwrite"}
+    names = {field.name for field in fields(TrainConfig)}
+    names -= {"output_dir", "overwrite", "checkpoint_minutes", "checkpoint_steps"}
     assert set(record["settings"]) == names
     assert record["settings"]["model"] == str(tiny_gpt2)
+    assert re.fullmatch("[0-9a-f]{64}", record["resolved"].pop("model_sha256"))
     assert record["resolved"] == {
         "max_length": 32, "precision": "fp32", "device": "cpu", "reading_path": "packed",
         "reading_reason": "", "whole_block_reason": "", "long_blocks_reason": "",
@@ -235,6 +240,7 @@ def test_run_json_holds_every_resolved_setting_and_what_it_was_made_with(
         part = record["data"][name]
         assert part["examples"] == examples
         assert re.fullmatch("[0-9a-f]{64}", part["fingerprint"])
+        assert re.fullmatch("[0-9a-f]{64}", part["tokens_sha256"])
         assert part["tokens"] > 0
         assert part["texts_cut"] == 0
     assert {"python", "torch", "transformers", "lasttoken"} <= set(record["versions"])
@@ -385,15 +391,114 @@ def test_other_settings_in_the_folder_of_a_run_are_refused_by_name(
     assert hash_folder(run_copy) == before
 
 
-def test_an_unfinished_run_is_refused(lasttoken: Command, run_copy: Path) -> None:
+def test_an_unfinished_run_of_other_data_is_refused_by_name(
+    lasttoken: Command, run_copy: Path
+) -> None:
     record = read_json(run_copy / "run.json")
+    (run_copy / "run.json").write_text(json.dumps({**record, "status": "unfinished"}))
+    data = Path(record["command"][2])
+    before = data.read_text()
+    try:
+        data.write_text(before.replace("wonderful", "terrific"))
+        check_refused(
+            rerun(lasttoken, run_copy),
+            found=f"--output-dir {run_copy}: holds an unfinished run that began with other things: "
+            "train data, validation data, test data",
+            expected="what the run began with, to go on from where it was",
+            remedy="bring that back, or another --output-dir, or --overwrite to begin anew",
+        )
+    finally:
+        data.write_text(before)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        (("data", "train", "tokens_sha256"), "other", "the tokenizer"),
+        (("resolved", "model_sha256"), "other", "the model's weights"),
+        (("resolved", "labels"), ["neg", "other"], "the labels"),
+        (("resolved", "precision"), "bf16", "the precision (bf16, now fp32)"),
+        (("resolved", "max_length"), 31, "the length at which texts are cut (31, now 32)"),
+    ],
+)
+def test_an_unfinished_run_that_began_with_something_else_is_refused_by_name(
+    path: tuple[str, ...], value: object, named: str, lasttoken: Command, run_copy: Path
+) -> None:
+    record = read_json(run_copy / "run.json")
+    place = record
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
     (run_copy / "run.json").write_text(json.dumps({**record, "status": "unfinished"}))
     check_refused(
         rerun(lasttoken, run_copy),
-        found=f"--output-dir {run_copy}: holds a run that was not finished",
-        expected="a folder that does not exist or is empty",
-        remedy="another --output-dir, or --overwrite",
+        found=f"--output-dir {run_copy}: holds an unfinished run that began with other things: "
+        f"{named}",
+        expected="what the run began with",
+        remedy="bring that back",
     )
+
+
+def test_an_unfinished_run_goes_on_with_a_warning_where_threads_or_versions_differ(
+    lasttoken: Command, run_copy: Path, without_plots: None
+) -> None:
+    record = read_json(run_copy / "run.json")
+    record["machine"]["threads"] = 64
+    record["versions"]["torch"] = "2.0.0"
+    (run_copy / "run.json").write_text(json.dumps({**record, "status": "unfinished"}))
+    outcome = rerun(lasttoken, run_copy)
+    assert outcome.code == 0, outcome.err
+    assert "warning: the run began with torch 2.0.0, now " in outcome.err
+    assert "threads 64, now 2: its last bits may differ" in outcome.err
+    assert read_json(run_copy / "run.json")["status"] == "finished"
+
+
+def test_a_second_run_in_one_folder_is_refused_and_told_the_first_process(
+    lasttoken: Command, run_copy: Path
+) -> None:
+    from lasttoken.runs.lock import run_lock
+
+    record = read_json(run_copy / "run.json")
+    process = {"pid": 4711, "host": "here"}
+    unfinished = {**record, "status": "unfinished", "process": process}
+    (run_copy / "run.json").write_text(json.dumps(unfinished))
+    with run_lock(run_copy):
+        for more in ((), ("--overwrite",)):
+            check_refused(
+                rerun(lasttoken, run_copy, *more),
+                found=f"--output-dir {run_copy}: process 4711 on here is at work in it",
+                expected="a folder that no other run writes",
+                remedy="wait for it or stop it, or another --output-dir",
+            )
+
+
+def test_a_crash_behind_the_last_word_leaves_a_finished_run(
+    lasttoken: Command, run_copy: Path
+) -> None:
+    (run_copy / "checkpoints" / "000001-step-4").mkdir(parents=True)
+    (run_copy / "checkpoints" / "000001-step-4" / "state.json").write_text("{}")
+    (run_copy / "checkpoints" / "notes.txt").write_text("mine")
+    before = hash_folder(run_copy / "model")
+    assert rerun(lasttoken, run_copy).code == 0
+    assert [path.name for path in (run_copy / "checkpoints").iterdir()] == ["notes.txt"]
+    assert hash_folder(run_copy / "model") == before
+
+
+def test_too_little_room_for_checkpoints_is_told_before_training(
+    lasttoken: Command, reviews: Path, tiny_gpt2: Path, monkeypatch: pytest.MonkeyPatch,
+    without_plots: None,
+) -> None:  # fmt: skip
+    words = ("train", reviews, "--model", tiny_gpt2, "--output-dir", "run", *FAST)
+    with monkeypatch.context() as patch:
+        usage = shutil.disk_usage(".")._replace(free=1_000_000)
+        patch.setattr("lasttoken.training.saver.shutil.disk_usage", lambda folder: usage)
+        outcome = lasttoken(*words)
+    assert outcome.code == 2
+    found, expected, remedy = outcome.err.splitlines()[-3:]
+    assert found.startswith("error: --output-dir run: checkpoints of 0.0 GB do not fit, 0.0 GB are")
+    assert expected.startswith("expected: room for 3 checkpoints, of which two to five are kept")
+    assert remedy.startswith("try: make room")
+    assert lasttoken(*words).code == 0  # with room, the same command
 
 
 def test_overwrite_replaces_what_a_run_wrote_and_leaves_foreign_files_alone(

@@ -70,6 +70,12 @@ class TrainConfig:
     early_stopping_patience: Annotated[
         int | None, Doc("stop after this many epochs without a better one [never]")
     ] = None
+    checkpoint_minutes: Annotated[
+        float, Doc("save a checkpoint after so many minutes, and after each epoch; 0 saves none")
+    ] = 10.0
+    checkpoint_steps: Annotated[
+        int | None, Doc("save a checkpoint also whenever so many steps were taken [never]")
+    ] = None
     seed: Annotated[int, Doc("seed of splits, head, order and dropout")] = 123
     precision: Annotated[PrecisionName, Doc("auto: bf16 where the device multiplies it")] = "auto"
     device: Annotated[str, Doc("auto, cpu, cuda, cuda:1, mps ...")] = "auto"
@@ -85,9 +91,9 @@ class TrainConfig:
             self,
             positive=(
                 "limit", "max_length", "num_epochs", "batch_size", "gradient_accumulation_steps",
-                "learning_rate", "max_grad_norm", "early_stopping_patience",
+                "learning_rate", "max_grad_norm", "early_stopping_patience", "checkpoint_steps",
             ),
-            not_negative=("weight_decay", "warmup_fraction"),
+            not_negative=("weight_decay", "warmup_fraction", "checkpoint_minutes"),
             below_one=("warmup_fraction",),
             seeds=("seed",),
         )  # fmt: skip
@@ -133,6 +139,37 @@ class PredictConfig:
     precision: Annotated[PrecisionName, Doc("auto: bf16 where the device multiplies it")] = "auto"
     device: Annotated[str, Doc("auto, cpu, cuda, cuda:1, mps ...")] = "auto"
     overwrite: Annotated[bool, Doc("replace an existing output file")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckConfig:
+    """Look for what is wrong with labeled text; exit code 0, 1 (warnings) or 2 (errors)."""
+
+    data: Annotated[str, Doc("labeled text, as for train")]
+    validation: Annotated[str | None, Doc("file or folder to check beside it")] = None
+    test: Annotated[str | None, Doc("file or folder to check beside it")] = None
+    model: Annotated[str | None, Doc("tell lengths in its tokens, and what it would cut")] = None
+    max_length: Annotated[int | None, Doc("cut texts at this many tokens [model's limit]")] = None
+    text_column: Annotated[str | None, Doc("column that holds the text [guessed, printed]")] = None
+    label_column: Annotated[str | None, Doc("column that holds the label [guessed, printed]")] = (
+        None
+    )
+    encoding: Annotated[str, Doc("encoding of text files")] = "utf-8"
+    json: Annotated[bool, Doc("print the findings as JSON")] = False
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: a value is out of its range, or stands without the one it belongs to.
+        """
+        check_ranges(self, positive=("max_length",))
+        if self.max_length is not None and self.model is None:
+            raise ConfigError(
+                f"--max-length {self.max_length} without --model",
+                expected="a model whose tokens are counted",
+                remedy=f"--model {DEFAULT_MODEL} --max-length {self.max_length}",
+            )
 
 
 ConfigT = TypeVar("ConfigT")

@@ -5,9 +5,10 @@
     ├── DatasetError     a file, column, label or encoding is not as described
     ├── BatchError       examples cannot form a batch
     ├── BackboneError    a model cannot be found, loaded or used as a decoder
-    └── RunError         an output folder is occupied, unfinished or not a run
+    └── RunError         an output folder is occupied, at work or not a run
 
-All but `RunError` are `ValueError`s too. Each carries three lines:
+All but `RunError` are `ValueError`s too; `StoppedError` stands outside, because a signal is no
+mistake. Each carries three lines:
 
     try:
         clf = TextClassifier("gpt3").fit(texts, labels)
@@ -65,4 +66,20 @@ class BackboneError(LastTokenError, ValueError):
 
 
 class RunError(LastTokenError):
-    """An output folder is occupied, unfinished or not a run."""
+    """An output folder is occupied, at work or not a run."""
+
+
+class TerminatedError(BaseException):
+    """SIGTERM came: to a process what Ctrl-C (`KeyboardInterrupt`) is to a person."""
+
+
+class StoppedError(Exception):
+    """Work ended early because a signal asked for it; what was done is saved.
+
+    Args:
+        signal_number: of the signal, such as `signal.SIGTERM`.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number

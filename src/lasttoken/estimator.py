@@ -28,6 +28,7 @@ from lasttoken.model.folder import (
 )
 from lasttoken.training.fit import fit as fit_classifier
 from lasttoken.training.preparation import PreparedTraining, prepare_training
+from lasttoken.training.saver import CheckpointSettings
 from lasttoken.training.state import FitResult, FitSettings
 from lasttoken.versions import package_versions
 
@@ -177,6 +178,7 @@ class TextClassifier(Predictor, ClassifierMixin, BaseEstimator):
         prepared: PreparedTraining,
         *,
         record: Mapping[str, Any] | None = None,
+        checkpoints: CheckpointSettings | None = None,
         tokens_after: int = 0,
         on_event: EventCallback = ignore,
     ) -> FitResult:
@@ -185,11 +187,14 @@ class TextClassifier(Predictor, ClassifierMixin, BaseEstimator):
         Args:
             prepared: by `prepare`.
             record: further fields of the model folder's record (`ModelRecord`).
+            checkpoints: where to save, and to go on from; None saves nothing.
             tokens_after: of gradient-free passes that the caller makes afterwards.
             on_event: hears progress and results.
         """
         with torch.random.fork_rng():  # dropout is seeded; the caller's generator is left alone
-            result = fit_classifier(prepared, tokens_after=tokens_after, on_event=on_event)
+            result = fit_classifier(
+                prepared, checkpoints=checkpoints, tokens_after=tokens_after, on_event=on_event
+            )
         self.history_: tuple[EpochEnd, ...] = result.history
         self.best_epoch_ = result.best_epoch
         self.extent_ = result.extent

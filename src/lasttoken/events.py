@@ -17,7 +17,8 @@ class Progress:
 
     Attributes:
         phase: "fetch", "convert", "read", "tokenize", "baseline", "features", "probe", "cache",
-            "head", "train", "validate", "save", "predict", "evaluate", "write" or "report".
+            "head", "train", "validate", "checkpoint", "save", "predict", "evaluate", "write" or
+            "report".
         done: units finished so far.
         total: units in all, or None while unknown.
         unit: what is counted: "bytes", "rows", "files", "texts", "steps", ...
@@ -42,6 +43,21 @@ class Note:
 
     text: str
     is_warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BadRows(Note):
+    """A note on the rows of one file that were left out because they cannot be used.
+
+    Attributes:
+        file: as shown in messages.
+        count: rows left out.
+        rows: the first of them, 1-based data rows.
+    """
+
+    file: str = ""
+    count: int = 0
+    rows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +102,24 @@ class EpochEnd:
     is_best: bool
 
 
-Event = Progress | Note | TimeLeft | EpochEnd
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Training goes on from a checkpoint.
+
+    Attributes:
+        checkpoint: its name.
+        step: optimizer steps taken before it.
+        num_steps: of the whole run.
+        history: the epochs finished before it.
+    """
+
+    checkpoint: str
+    step: int
+    num_steps: int
+    history: tuple[EpochEnd, ...]
+
+
+Event = Progress | Note | TimeLeft | EpochEnd | Resumed
 EventCallback = Callable[[Event], None]
 
 

@@ -16,7 +16,7 @@ from lasttoken.events import EpochEnd, Event, Progress, TimeLeft
 from lasttoken.model.batch import Gpt2ClassificationCollator
 from lasttoken.training.optim import make_optimizer, make_schedule
 from lasttoken.training.sampler import EpochSampler, epoch_order
-from lasttoken.training.state import TrainState
+from lasttoken.training.state import FitSettings, TrainState
 from lasttoken.training.timing import FORWARD_SHARE, MEASURED_STEPS, TimeEstimator
 
 GOOD = ["a fine warm film", "lovely and bright", "good, good, good", "it shines", "a joy"]
@@ -182,9 +182,21 @@ def test_the_kept_weights_are_those_of_the_best_epoch(decoder: str) -> None:
 
 def test_training_stops_after_patience_epochs_without_a_better_one() -> None:
     state = TrainState(epoch=5, best_epoch=3)
-    assert state.should_stop(2)
-    assert not state.should_stop(3)
-    assert not state.should_stop(None)
+
+    def is_at_end(patience: int | None, num_epochs: int = 9) -> bool:
+        return state.is_at_end(
+            FitSettings(
+                num_epochs=num_epochs, batch_size=8, gradient_accumulation_steps=1,
+                learning_rate=1.0, weight_decay=0.0, warmup_fraction=0.0, max_grad_norm=1.0,
+                early_stopping_patience=patience, trainable="full", depth=None, seed=1,
+                precision="fp32", device=torch.device("cpu"),
+            )
+        )  # fmt: skip
+
+    assert is_at_end(2)
+    assert not is_at_end(3)
+    assert not is_at_end(None)
+    assert is_at_end(None, num_epochs=5)
 
 
 def test_a_loss_that_is_no_number_any_more_stops_the_run(decoder: str) -> None:

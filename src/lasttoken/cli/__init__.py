@@ -1,14 +1,20 @@
 """The command line: thin commands, the only place that prints.
 
-Exit codes: 0 done; 1 a bug of ours (with traceback); 2 something the user can mend (three lines);
-130 interrupted. Results go to standard output, everything else to standard error.
+Exit codes: 0 done; 1 a bug of ours (with traceback), or warnings that `check` found; 2 something
+the user can mend (three lines), or errors that `check` found; 130 interrupted by Ctrl-C; 143
+interrupted by SIGTERM. Results go to standard output, everything else to standard error.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, NamedTuple
 
 from lasttoken import __version__
@@ -20,13 +26,14 @@ from lasttoken.cli.output import (
     settle_standard_output,
 )
 from lasttoken.cli.screen import Screen
-from lasttoken.config import EvaluateConfig, PredictConfig, TrainConfig
-from lasttoken.errors import ConfigError, LastTokenError
+from lasttoken.config import CheckConfig, EvaluateConfig, PredictConfig, TrainConfig
+from lasttoken.errors import ConfigError, LastTokenError, StoppedError, TerminatedError
+from lasttoken.launch import process_rank
 
 
 class _Command(NamedTuple):
     config_class: type[Any]
-    run: Callable[[Any, Screen, Sequence[str]], None]
+    run: Callable[[Any, Screen, Sequence[str]], int]  # returns the exit code
     usage: str
 
 
@@ -41,19 +48,52 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         check_standard_output()
-        return _dispatch(words)
+        with _terminable():
+            return _dispatch(words)
     except LastTokenError as error:
         lines = (error.found, f"expected: {error.expected}", f"try: {error.remedy}")
         # What other programs say into `found` may run over several lines.
         print("error: " + "\n".join(" ".join(line.split("\n")) for line in lines), file=sys.stderr)
         settle_standard_output()
         return 2
+    except StoppedError as error:
+        # What it was to replace is replaced; now it would replace what is saved.
+        kept = [word for word in words if word != "--overwrite"]
+        return _interrupted("to go on from what is saved", kept, error.signal_number)
     except KeyboardInterrupt:
-        print("interrupted; the same command with --overwrite starts again", file=sys.stderr)
-        return 130
+        return _interrupted("the same again", words, signal.SIGINT)
+    except TerminatedError:
+        return _interrupted("the same again", words, signal.SIGTERM)
     except BrokenPipeError:  # whoever read our output, such as `head`, has closed it
         drop_standard_output()
         return 0
+
+
+def _interrupted(what: str, words: Sequence[str], signal_number: int) -> int:
+    """Tell the command to type next, once for all processes; return the exit code."""
+    if process_rank() == 0:
+        print(f"interrupted; {what}: {shlex.join(['lasttoken', *words])}", file=sys.stderr)
+    return 128 + signal_number
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Inside the block, SIGTERM unwinds the stack as Ctrl-C does, so that nothing is left behind.
+
+    Only the main thread of a process may handle signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        raise TerminatedError
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _dispatch(words: list[str]) -> int:
@@ -76,11 +116,14 @@ def _dispatch(words: list[str]) -> int:
         config = parse(command.config_class, words[1:], program=f"lasttoken {words[0]}")
     if config is None:  # --help was asked for, and given
         return 0
-    with Screen() as screen:
-        command.run(config, screen, ["lasttoken", *words])
+    is_main = process_rank() == 0
+    if not is_main and words[0] != "train":
+        return 0  # the main process does all the work
+    with Screen(is_silent=not is_main) as screen:
+        code = command.run(config, screen, ["lasttoken", *words])
     if screen.fault is not None:  # told last: the work itself is done
         raise screen.fault
-    return 0
+    return code
 
 
 def _overview() -> str:
@@ -103,7 +146,7 @@ def _overview() -> str:
     return "\n".join(lines)
 
 
-def _train(config: TrainConfig, screen: Screen, command: Sequence[str]) -> None:
+def _train(config: TrainConfig, screen: Screen, command: Sequence[str]) -> int:
     from lasttoken.runs.preflight import locate_inputs
 
     locate_inputs(config)
@@ -111,10 +154,12 @@ def _train(config: TrainConfig, screen: Screen, command: Sequence[str]) -> None:
     from lasttoken.runs.train import run_training
 
     outcome = run_training(config, command=command, on_event=screen)
-    screen.show_training(outcome.folder, outcome.metrics, outcome.seconds, outcome.was_finished)
+    if outcome is not None:
+        screen.show_training(outcome.folder, outcome.metrics, outcome.seconds, outcome.was_finished)
+    return 0
 
 
-def _evaluate(config: EvaluateConfig, screen: Screen, command: Sequence[str]) -> None:
+def _evaluate(config: EvaluateConfig, screen: Screen, command: Sequence[str]) -> int:
     del command
     from lasttoken.runs.preflight import locate_evaluation
 
@@ -123,9 +168,10 @@ def _evaluate(config: EvaluateConfig, screen: Screen, command: Sequence[str]) ->
 
     outcome = run_evaluation(config, on_event=screen)
     screen.show_evaluation(outcome.folder, outcome.metrics)
+    return 0
 
 
-def _predict(config: PredictConfig, screen: Screen, command: Sequence[str]) -> None:
+def _predict(config: PredictConfig, screen: Screen, command: Sequence[str]) -> int:
     del command
     from lasttoken.runs.preflight import locate_prediction
 
@@ -134,10 +180,21 @@ def _predict(config: PredictConfig, screen: Screen, command: Sequence[str]) -> N
 
     outcome = run_prediction(config, on_event=screen)
     screen.show_prediction(outcome.num_texts, outcome.num_truncated, config.output)
+    return 0
+
+
+def _check(config: CheckConfig, screen: Screen, command: Sequence[str]) -> int:
+    del command
+    from lasttoken.runs.check import run_check
+
+    outcome = run_check(config, on_event=screen)
+    screen.show_check(outcome.record(), as_json=config.json)
+    return outcome.exit_code
 
 
 COMMANDS = {
     "train": _Command(TrainConfig, _train, "DATA [--model gpt2] [--output-dir RUN] ..."),
     "evaluate": _Command(EvaluateConfig, _evaluate, "RUN DATA"),
     "predict": _Command(PredictConfig, _predict, "RUN INPUT [--output FILE]"),
+    "check": _Command(CheckConfig, _check, "DATA [--test FILE] [--model gpt2]"),
 }

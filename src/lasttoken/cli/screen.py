@@ -6,9 +6,11 @@ Notes and progress go to standard error, results to standard output, so that
 
 from __future__ import annotations
 
+import json
 import sys
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,7 +23,7 @@ from rich.progress import Progress as Bars
 
 from lasttoken.cli.output import drop_standard_output, printing
 from lasttoken.errors import RunError
-from lasttoken.events import EpochEnd, Event, Note, Progress, TimeLeft
+from lasttoken.events import EpochEnd, Event, Note, Progress, Resumed, TimeLeft
 
 _SECONDS_PER_LINE = 10.0  # between two plain progress lines of a phase
 _SECONDS_WORTH_A_LINE = 2.0  # the end of a shorter phase is not told
@@ -34,12 +36,16 @@ _BASELINE_NAMES = {
 class Screen:
     """An event callback that shows; use it as a context manager.
 
+    Args:
+        is_silent: show nothing: another process does.
+
     Attributes:
         fault: why results could not be printed; None while they could.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_silent: bool = False) -> None:
         self.fault: RunError | None = None
+        self._is_silent = is_silent
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._bars = Bars(
             TextColumn("{task.description:>9}"),
@@ -73,6 +79,8 @@ class Screen:
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
+        if self._is_silent:
+            return
         match event:
             case Progress():
                 self._show_progress(event)
@@ -82,6 +90,11 @@ class Screen:
                 self._say(
                     f"about {_duration(event.seconds)} left, measured on "
                     f"{event.measured_steps} steps"
+                )
+            case Resumed():
+                self._say(
+                    f"going on from checkpoint {event.checkpoint}: {event.step:,} of "
+                    f"{event.num_steps:,} steps and {len(event.history)} epochs are done"
                 )
             case EpochEnd():
                 self._result(
@@ -118,6 +131,22 @@ class Screen:
         where = f" into {output}" if output else ""
         self._say(f"{num_texts:,} texts classified{cut}{where}")
 
+    def show_check(self, record: Mapping[str, Any], *, as_json: bool) -> None:
+        """Show what a check found: a line a finding, its rows and its remedy; or JSON."""
+        if as_json:
+            self._result(json.dumps(record, indent=1, ensure_ascii=False))
+            return
+        for finding in record["findings"]:
+            self._result(f"{finding['severity']}: {finding['found']}")
+            if finding["places"]:
+                self._result(f"    rows: {_shown_places(finding['places'], finding['count'])}")
+            if finding["severity"] != "note":
+                self._result(f"    do: {finding['remedy']}")
+        counts = Counter(finding["severity"] for finding in record["findings"])
+        splits = ", ".join(f"{name} {count:,}" for name, count in record["num_examples"].items())
+        told = ", ".join(f"{counts[name]} {name}s" for name in ("error", "warning", "note"))
+        self._result(f"{record['data']}: examples: {splits or 'none'}; {told}")
+
     def _show_metrics(self, metrics: Mapping[str, Any]) -> None:
         test = metrics["test"]
         rows = [("this model", test)]
@@ -149,10 +178,13 @@ class Screen:
             self._say(f"{event.phase}: {line}")
 
     def _say(self, line: str) -> None:
-        self._console.print(line, markup=False)
+        if not self._is_silent:
+            self._console.print(line, markup=False)
 
     def _result(self, line: str) -> None:
         """Print to standard output; on a terminal above the bars."""
+        if self._is_silent:
+            return
         if self._console.is_terminal and sys.stdout.isatty():
             self._console.print(line, markup=False)
         else:
@@ -200,6 +232,15 @@ class _Pace:
             return False
         self._told[event.phase] = now
         return True
+
+
+def _shown_places(places: Sequence[Mapping[str, Any]], count: int) -> str:
+    """Return "3, 17 of a.csv; 4 of b.csv and 90 more", rows of one file together."""
+    rows: dict[str, list[str]] = {}
+    for place in places:
+        rows.setdefault(place["file"] or place["split"], []).append(f"{place['row']:,}")
+    shown = "; ".join(f"{', '.join(numbers)} of {file}" for file, numbers in rows.items())
+    return shown + (f"; {count - len(places):,} more" if count > len(places) else "")
 
 
 def _amount(event: Progress) -> str:

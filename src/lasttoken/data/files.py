@@ -105,14 +105,14 @@ def read_lines(path: str, encoding: str, kind: str) -> Iterator[str]:
     try:
         head = source.peek(_HEAD_BYTES)[:_HEAD_BYTES]
         if not head:
-            raise DatasetError(
-                f"{name}: the file is empty",
-                expected=f"{kind} with at least one row",
-                remedy="check that the file was written completely",
-            )
+            raise _empty(name, kind)
         encoding = encoding_of(head, encoding)
         _check_is_text(name, head, encoding, kind)
         reader = io.TextIOWrapper(source, encoding=encoding, errors="strict", newline="")
+        first = reader.readline()
+        if not first:  # a byte order mark and nothing else
+            raise _empty(name, kind)
+        yield first
         yield from reader
     except UnicodeError as error:
         raise decode_error(path, encoding, error) from error
@@ -123,6 +123,14 @@ def read_lines(path: str, encoding: str, kind: str) -> Iterator[str]:
             source.detach()  # standard input belongs to the process, not to us
         else:
             source.close()
+
+
+def _empty(name: str, kind: str) -> DatasetError:
+    return DatasetError(
+        f"{name}: the file is empty",
+        expected=f"{kind} with at least one row",
+        remedy="check that the file was written completely",
+    )
 
 
 def encoding_of(head: bytes, encoding: str) -> str:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from lasttoken.errors import DatasetError
-from lasttoken.events import EventCallback, Note, ignore
+from lasttoken.events import BadRows, EventCallback, Note, ignore
 
 Row = dict[str, str | None]
 # A row, or what is wrong with it: the reader decides whether to raise or to skip and count.
@@ -14,6 +14,8 @@ Record = tuple[int, Row | DatasetError]
 
 # So many rows are read ahead: to collect the keys of JSON lines, and for guesses about columns.
 _SAMPLE_ROWS = 1000
+
+_ROWS_TOLD = 10  # of those left out
 
 
 class RowReader:
@@ -42,6 +44,7 @@ class RowReader:
         """
         self.name = name
         self.skipped = 0
+        self._first_skipped: list[int] = []
         self._first_fault = ""
         self._skip_bad_rows = skip_bad_rows
         self._on_event = on_event
@@ -90,6 +93,8 @@ class RowReader:
         if not self._skip_bad_rows:
             raise error
         self.skipped += 1
+        if len(self._first_skipped) < _ROWS_TOLD:
+            self._first_skipped.append(number)
         self._first_fault = self._first_fault or f"row {number:,}: {error.found}"
 
     def _usable(self, records: Iterator[Record]) -> Iterator[tuple[int, Row]]:
@@ -112,7 +117,8 @@ class RowReader:
             text = (
                 f"{self.name}: {self.skipped:,} bad row{plural} skipped; first {self._first_fault}"
             )
-            self._on_event(Note(text, is_warning=True))
+            rows = tuple(self._first_skipped)
+            self._on_event(BadRows(text, True, self.name, self.skipped, rows))
         for key, number in self._dropped_keys.items():
             self._on_event(
                 Note(

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import IO, Any, Protocol
 
 from lasttoken.data.tables import FORMAT_OF
+from lasttoken.durable import name_beside
 from lasttoken.errors import ConfigError, RunError
 
 Rows = Sequence[Mapping[str, object]]
@@ -52,7 +53,7 @@ class RowWriter:
             if self._path is None:
                 self._sink = _DelimitedSink(_standard_output(), self._columns, ",", is_ours=False)
                 return self
-            self._temporary = _beside(self._path)
+            self._temporary = name_beside(self._path)
             self._sink = _SINKS[FORMAT_OF[self._path.suffix.lower()]](
                 self._temporary, self._columns
             )
@@ -150,7 +151,7 @@ def write_table(path: str | Path, columns: Mapping[str, Sequence[Any]]) -> None:
     import pyarrow.parquet as pq
 
     target = Path(path)
-    temporary = _beside(target)
+    temporary = name_beside(target)
     try:
         pq.write_table(
             pa.table({name: list(values) for name, values in columns.items()}), temporary
@@ -265,10 +266,6 @@ def _standard_output() -> IO[str]:
         return sys.stdout
     sys.stdout.flush()
     return io.TextIOWrapper(buffer, encoding="utf-8", newline="")
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def _put_in_place(temporary: Path, path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lasttoken.durable import replace_file
 from lasttoken.evaluation.baseline import BaselineResult
 from lasttoken.evaluation.metrics import ClassificationMetrics
 
@@ -63,15 +64,4 @@ def write_metrics(path: Path, metrics: Mapping[str, object]) -> None:
         OSError: the folder is missing or not writable.
     """
     text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
-    write_whole(path, text + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a UTF-8 text file beside its final place, then move it there in one step.
-
-    Raises:
-        OSError: the folder is missing or not writable.
-    """
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    part.replace(path)
+    replace_file(path, (text + "\n").encode())

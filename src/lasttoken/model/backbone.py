@@ -16,11 +16,11 @@ from torch import nn
 
 from lasttoken.data.labels import LabelSpec
 from lasttoken.errors import BackboneError
+from lasttoken.model.inspection import not_a_decoder, refuse_more_than
 from lasttoken.model.quiet import quiet_transformers
-from lasttoken.model.sources import not_a_decoder
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 # Weights that checkpoints of language models hold and a classifier has no use for.
 _UNUSED_PREFIXES = ("lm_head", "embed_out", "cls", "predictions")
@@ -51,8 +51,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
                 truncation_side="right",
                 split_special_tokens=True,
             )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise _no_tokenizer(folder, str(error).splitlines()[0]) from error
+    except Exception as error:  # a stranger's files make the library raise whatever they like
+        raise _no_tokenizer(folder, _first_line(error)) from error
+    if not isinstance(tokenizer.model_max_length, int | float):
+        raise _no_tokenizer(folder, f"model_max_length is {tokenizer.model_max_length!r}")
     if not tokenizer.vocab_size:  # transformers makes an empty one where the files are missing
         raise _no_tokenizer(folder, "its vocabulary is empty")
     if tokenizer.eos_token_id is None:
@@ -66,14 +68,44 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def read_config(folder: Path) -> PreTrainedConfig:
+    """Return a folder's configuration; the weights are not looked at.
+
+    Raises:
+        BackboneError: transformers does not know it.
+    """
+    from transformers import AutoConfig
+
+    try:
+        with quiet_transformers():
+            config: PreTrainedConfig = AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+    except Exception as error:  # a stranger's files make the library raise whatever they like
+        raise BackboneError(
+            f"{folder}: its config.json cannot be used: {_first_line(error)}",
+            expected="the configuration of a causal language model",
+            remedy="--model smollm2, or another family",
+        ) from error
+    return config
+
+
 def read_labels(folder: Path) -> LabelSpec | None:
     """Return the labels of a folder that holds a classifier already, else None."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     architectures = config.get("architectures") or []
     id2label = config.get("id2label")
-    if not id2label or not any(str(a).endswith("SequenceClassification") for a in architectures):
-        return None
-    return LabelSpec(tuple(id2label[key] for key in sorted(id2label, key=int)))
+    try:
+        is_classifier = any(str(name).endswith("SequenceClassification") for name in architectures)
+        if not id2label or not is_classifier:
+            return None
+        return LabelSpec(tuple(str(id2label[key]) for key in sorted(id2label, key=int)))
+    except (TypeError, ValueError, KeyError) as error:
+        raise BackboneError(
+            f"{folder}: config.json: architectures or id2label cannot be read: {error}",
+            expected='"architectures": [name], "id2label": {"0": label, "1": label ...}',
+            remedy="fetch or save the model again",
+        ) from error
 
 
 def load_hf_model(
@@ -82,7 +114,7 @@ def load_hf_model(
     """Load a stock sequence-classification model in fp32, attention set to "eager".
 
     Args:
-        folder: inspected by `sources.inspect_folder`.
+        folder: inspected by `inspection.inspect_folder`.
         labels: C labels; the folder's head is kept if its labels are these, in this order.
         pad_token_id: what stock heads compare ids with.
         seed: of a newly made head.
@@ -112,6 +144,12 @@ def load_hf_model(
             config.label2id = labels.label2id
             config.problem_type = "single_label_classification"
             config.pad_token_id = pad_token_id
+            with torch.device("meta"):  # takes no memory, however large
+                described = AutoModelForSequenceClassification.from_config(
+                    config, attn_implementation="eager", trust_remote_code=False
+                )
+            num_weights = sum(weight.numel() for weight in described.parameters())
+            refuse_more_than(num_weights - _head_weights(described), folder)
             model, info = AutoModelForSequenceClassification.from_pretrained(
                 folder,
                 config=config,
@@ -123,9 +161,11 @@ def load_hf_model(
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except BackboneError:
+        raise
+    except Exception as error:  # a stranger's files make the library raise whatever they like
         raise BackboneError(
-            f"{folder}: transformers cannot load it as a classifier: {str(error).splitlines()[0]}",
+            f"{folder}: transformers cannot load it as a classifier: {_first_line(error)}",
             expected="a causal language model of a family with a sequence-classification class",
             remedy="--model smollm2, or another family",
         ) from error
@@ -145,12 +185,12 @@ def load_hf_model(
 
 
 def token_limit(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, is_ours: bool = False
+    config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, *, is_ours: bool = False
 ) -> int:
     """Return the longest text in tokens that model and tokenizer were made for.
 
     Args:
-        model: its configuration says how many positions it has.
+        config: of the model; says how many positions it has.
         tokenizer: may have a limit of its own.
         is_ours: the tokenizer was saved by a run of lasttoken.
 
@@ -158,7 +198,7 @@ def token_limit(
         `max_position_embeddings` (called `n_positions` in GPT-2) and `model_max_length`; the
         smaller of the two, and 1,000,000 where neither says.
     """
-    config: Any = model.config.get_text_config()
+    config = config.get_text_config()
     rope = getattr(config, "rope_parameters", None) or {}
     limits = [getattr(config, "max_position_embeddings", None), _NO_LIMIT]
     if rope.get("rope_type") in ("dynamic", "longrope"):
@@ -187,6 +227,16 @@ def refuse_foreign_tokenizer(
             expected="the tokenizer that the model was trained with",
             remedy="fetch or save the tokenizer again",
         )
+
+
+def _head_weights(model: PreTrainedModel) -> int:
+    head = getattr(model, "score", None)
+    return int(head.weight.numel()) if isinstance(head, nn.Linear) else 0
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _no_tokenizer(folder: Path, reason: str) -> BackboneError:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lasttoken.data.labels import LabelSpec, LabelType
+from lasttoken.durable import place_folder, telling
 from lasttoken.errors import BackboneError, RunError
 from lasttoken.model.backbone import (
     load_hf_model,
@@ -28,10 +29,10 @@ from lasttoken.model.backbone import (
     token_limit,
 )
 from lasttoken.model.classifier import Classifier
+from lasttoken.model.inspection import inspect_folder
 from lasttoken.model.location import model_folder
 from lasttoken.model.proof import choose_path
 from lasttoken.model.quiet import quiet_transformers
-from lasttoken.model.sources import inspect_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -136,7 +137,7 @@ def save_model_folder(
     run's `max_length` as `model_max_length`.
 
     Raises:
-        RunError: `folder` exists and is not empty.
+        RunError: `folder` exists and is not empty, or it cannot be written.
     """
     if folder.is_dir() and any(folder.iterdir()):
         raise RunError(
@@ -144,25 +145,32 @@ def save_model_folder(
             expected="a new folder",
             remedy="choose another name, or remove it",
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    with telling(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     before = tokenizer.padding_side, tokenizer.model_max_length
     try:
         tokenizer.padding_side, tokenizer.model_max_length = "right", record.max_length
-        with quiet_transformers():
-            classifier.hf_model.save_pretrained(unfinished)
-            tokenizer.save_pretrained(unfinished)
+        with telling(folder), quiet_transformers():
+            try:
+                classifier.hf_model.save_pretrained(unfinished)
+                tokenizer.save_pretrained(unfinished)
+            except OSError:
+                raise
+            except Exception as error:  # how these libraries pass on what the system refuses
+                raise OSError(str(error)) from error
         content = json.dumps(
             dataclasses.asdict(record),
             indent=2,
             ensure_ascii=False,
             default=lambda number: number.item(),  # numpy's, from a grid search
         )
-        (unfinished / RECORD_NAME).write_text(content + "\n", encoding="utf-8")
-        _open_to_umask(unfinished)
-        if folder.is_dir():
-            folder.rmdir()
-        os.replace(unfinished, folder)
+        with telling(folder):
+            (unfinished / RECORD_NAME).write_text(content + "\n", encoding="utf-8")
+            _open_to_umask(unfinished)
+            if folder.is_dir():
+                folder.rmdir()
+            place_folder(unfinished, folder)
     finally:
         tokenizer.padding_side, tokenizer.model_max_length = before
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -175,7 +183,7 @@ def _load(folder: Path, labels: LabelSpec, seed: int) -> LoadedModel:
     )
     refuse_foreign_tokenizer(folder, model, tokenizer)
     own_record = _read_record(folder)
-    limit = token_limit(model, tokenizer, is_ours=own_record is not None)
+    limit = token_limit(model.config, tokenizer, is_ours=own_record is not None)
     tokenizer.model_max_length = limit
     proof = choose_path(model)
     classifier = Classifier(model, labels, proof).eval()
@@ -191,13 +199,14 @@ def _read_record(folder: Path) -> ModelRecord | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         known = {f.name for f in dataclasses.fields(ModelRecord)}
         record = ModelRecord(**{key: content[key] for key in content if key in known})
-    except (ValueError, TypeError, OSError) as error:
+        is_newer = int(record.format) > FORMAT
+    except (ValueError, TypeError, OSError, RecursionError) as error:
         raise BackboneError(
             f"{path}: {error}",
             expected=f"the record of a lasttoken model, format {FORMAT}",
             remedy=f"restore the file; without it, remove {RECORD_NAME} and give --text-column",
         ) from error
-    if record.format > FORMAT:
+    if is_newer:
         raise BackboneError(
             f"{path}: format {record.format}",
             expected=f"format {FORMAT} or older",

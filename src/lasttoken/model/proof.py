@@ -19,9 +19,9 @@ from lasttoken.errors import BackboneError
 from lasttoken.model import attention, gpt2
 from lasttoken.model.batch import pack_examples
 from lasttoken.model.blocks import find_blocks
+from lasttoken.model.inspection import not_a_decoder
 from lasttoken.model.last_block import LastBlock
 from lasttoken.model.packing import Packing
-from lasttoken.model.sources import not_a_decoder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -8,20 +8,19 @@ can be had; `fetch_model` then brings it into a local folder and refuses what is
 from __future__ import annotations
 
 import difflib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lasttoken.data.hub import HUB_ID, HUB_TIMEOUT_SECONDS, ask_briefly
 from lasttoken.data.samples import SAMPLE_MODELS
 from lasttoken.errors import BackboneError
 from lasttoken.events import EventCallback, Progress, ignore
 from lasttoken.model.gguf import convert_gguf, fetch_sample_model
+from lasttoken.model.inspection import inspect_folder, read_json
 
 _HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
-_PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 
 
 @dataclass(frozen=True)
@@ -83,82 +82,6 @@ def fetch_model(source: ModelSource, on_event: EventCallback = ignore) -> Path:
     return folder
 
 
-def inspect_folder(folder: Path) -> None:
-    """Refuse a folder that is no model or would run code on loading.
-
-    Raises:
-        BackboneError: no config.json; weights are pickled or missing; `auto_map` or an attention
-            implementation from elsewhere is named; it is an adapter without its base model; or
-            it is no decoder-only model.
-    """
-    if not (folder / "config.json").is_file():
-        adapter = (folder / "adapter_config.json").is_file()
-        raise BackboneError(
-            f"{folder}: "
-            + ("an adapter without its base model" if adapter else "no config.json in this folder"),
-            expected="a model folder: config.json, *.safetensors and tokenizer files",
-            remedy="merge the adapter into its base model first" if adapter else "check --model",
-        )
-    config = _read_json(folder / "config.json")
-    for name in ("config.json", "tokenizer_config.json"):
-        if (folder / name).is_file():
-            _refuse_code(folder / name, _read_json(folder / name))
-    if config.get("is_encoder_decoder"):
-        raise not_a_decoder(str(folder), f"model type {config.get('model_type')!r}, has an encoder")
-    if not any(folder.glob("*.safetensors")):
-        pickles = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLE_SUFFIXES)
-        raise BackboneError(
-            f"{folder}: "
-            + (f"pickled weights ({', '.join(pickles[:3])})" if pickles else "no weights"),
-            expected="weights as *.safetensors (loading a pickle can run any code)",
-            remedy="where you trust the file, load it with transformers and call "
-            "save_pretrained() into a new folder",
-        )
-
-
-def not_a_decoder(name: str, reason: str) -> BackboneError:
-    """Return the error for a model whose last token has not seen the whole text."""
-    return BackboneError(
-        f"model {name!r} is no decoder: {reason}",
-        expected="a causal language model, whose last token has seen the whole text",
-        remedy="--model smollm2, gpt2, or a folder of the GPT-2, Llama, Qwen, Mistral ... family",
-    )
-
-
-def _refuse_code(path: Path, content: dict[str, Any], above: str = "") -> None:
-    """Refuse keys, at any depth, by which a configuration makes a loader run foreign code."""
-    for key, value in content.items():
-        foreign = "attn" in key and isinstance(value, str) and "/" in value
-        if key == "auto_map" or key.endswith("_implementation_internal") or foreign:
-            name = above + key
-            raise BackboneError(
-                f"{path}: the key {name!r} asks for code from elsewhere",
-                expected="a model that transformers itself knows how to run",
-                remedy=f"remove {name!r} if transformers supports this family, or use another "
-                "model",
-            )
-        if isinstance(value, dict):
-            _refuse_code(path, value, f"{above}{key}.")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BackboneError(
-            f"{path}: {error}",
-            expected="a JSON object",
-            remedy="fetch or save the model again",
-        ) from error
-    if not isinstance(content, dict):
-        raise BackboneError(
-            f"{path}: holds no JSON object",
-            expected="a JSON object",
-            remedy="fetch or save the model again",
-        )
-    return content
-
-
 def _no_such_path(path: Path) -> BackboneError:
     parent = path.parent
     siblings = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
@@ -187,7 +110,7 @@ def _cached_folder(hub_id: str) -> Path | None:
 def _is_complete(folder: Path) -> bool:
     """Return whether nothing is missing, as after an interrupted download."""
     index = folder / "model.safetensors.index.json"
-    shards = set(_read_json(index)["weight_map"].values()) if index.is_file() else set()
+    shards = set(read_json(index)["weight_map"].values()) if index.is_file() else set()
     has_weights = all((folder / name).is_file() for name in shards)
     has_tokenizer = any((folder / n).is_file() for n in ("tokenizer.json", "vocab.json"))
     has_tokenizer = has_tokenizer or any(folder.glob("*.model"))

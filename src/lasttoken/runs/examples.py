@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lasttoken.config import TrainConfig
-from lasttoken.data.examples import Example, fold_text
+from lasttoken.data.check import FEW_EXAMPLES, check_examples
+from lasttoken.data.examples import Example
 from lasttoken.data.readers import LabeledData, read_labeled
 from lasttoken.data.splits import Splits, split_examples
 from lasttoken.data.unicode import check_unicode
@@ -18,7 +19,8 @@ from lasttoken.errors import DatasetError
 from lasttoken.events import EventCallback, Note, ignore
 from lasttoken.model.tokens import TokenizedTexts
 
-_ENOUGH_TO_MEASURE = 10  # examples of a label; below it one mistake moves recall by 0.1 or more
+# Told while the data is read and split, or by the test examples of a label; and notes.
+_NOT_LOOKED_FOR = frozenset({"shared_texts", "broken_unicode", "rare_labels", "copies", "lengths"})
 
 
 class Columns(NamedTuple):
@@ -113,34 +115,23 @@ def read_alike(
 
 
 def tell_examples(data: RunExamples, on_event: EventCallback) -> None:
-    """Tell each split's size and labels, labels that look alike, and which the test hardly has."""
+    """Tell each split's size and labels, what `lasttoken check` warns of, and rough scores."""
+    splits = {name: getattr(data.splits, name) for name in ("train", "validation", "test")}
     counts_of = {}
-    for name in ("train", "validation", "test"):
-        examples: Sequence[Example] = getattr(data.splits, name)
+    for name, examples in splits.items():
         counts_of[name] = Counter(str(example.label) for example in examples)
         counts = counts_of[name].most_common()
         shown = ", ".join(f"{label} {count:,}" for label, count in counts[:8])
         more = f" and {len(counts) - 8} more labels" if len(counts) > 8 else ""
         on_event(Note(f"{name}: {len(examples):,} examples ({shown}{more})"))
-    _tell_lookalikes(sum(counts_of.values(), Counter()), on_event)
-    rare = sorted(
-        label for label in counts_of["train"] if counts_of["test"][label] < _ENOUGH_TO_MEASURE
-    )
+    for finding in check_examples(splits, leave_out=_NOT_LOOKED_FOR):
+        if finding.severity == "warning":
+            text = f"{finding.found} (lasttoken check tells the rows)"
+            on_event(Note(text, is_warning=True))
+    rare = sorted(label for label in counts_of["train"] if counts_of["test"][label] < FEW_EXAMPLES)
     if rare:
         shown = ", ".join(rare[:5]) + (f" and {len(rare) - 5} more" if len(rare) > 5 else "")
-        text = f"fewer than {_ENOUGH_TO_MEASURE} test examples of: {shown}; their scores are rough"
-        on_event(Note(text, is_warning=True))
-
-
-def _tell_lookalikes(counts: Counter[str], on_event: EventCallback) -> None:
-    """Warn of labels that are most likely one label, spelled in several ways."""
-    spellings: dict[str, list[str]] = {}
-    for label in sorted(counts):
-        spellings.setdefault(fold_text(label), []).append(f"{label!r} ({counts[label]:,})")
-    alike = [" and ".join(labels) for labels in spellings.values() if len(labels) > 1]
-    if alike:
-        shown = "; ".join(alike[:5]) + (f"; and {len(alike) - 5:,} more" if alike[5:] else "")
-        text = f"labels that differ only by case or white space: {shown}"
+        text = f"fewer than {FEW_EXAMPLES} test examples of: {shown}; their scores are rough"
         on_event(Note(text, is_warning=True))
 
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+from torch import nn
+
 from lasttoken.data.splits import fingerprint
+from lasttoken.launch import world_size
 from lasttoken.model.tokens import TokenizedTexts
 from lasttoken.runs.examples import RunExamples
 from lasttoken.training.preparation import PreparedTraining
@@ -51,12 +57,14 @@ def new_record(
             "trainable": prepared.settings.trainable,
             "depth": prepared.settings.keeps or prepared.num_blocks,  # or "auto": see the results
             "num_blocks": prepared.num_blocks,
+            "model_sha256": weights_sha256(prepared.loaded.classifier.hf_model.base_model),
         },
         "data": {
             name: {
                 "examples": len(examples),
                 "fingerprint": fingerprint(examples),
                 "tokens": int(texts[name].lengths.sum()),
+                "tokens_sha256": hashlib.sha256(texts[name].token_ids.data).hexdigest(),
                 "texts_cut": int(texts[name].truncated.sum()),
             }
             for name, examples in (
@@ -66,8 +74,19 @@ def new_record(
             )
         },
         "versions": package_versions(),
-        "machine": machine(),
+        "machine": {**machine(), "processes": world_size()},
+        "process": {"pid": os.getpid(), "host": platform.node()},
+        "resumed": [],  # an entry for each time that the run went on from a checkpoint
     }
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """Return the SHA-256 over a model's weights, in their order."""
+    digest = hashlib.sha256()
+    for weight in model.parameters():
+        values = weight.detach().cpu().contiguous().flatten()
+        digest.update(values.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def run_results(fitted: FitResult, watch: Stopwatch) -> dict[str, Any]:

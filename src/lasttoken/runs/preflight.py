@@ -5,19 +5,25 @@ from __future__ import annotations
 from lasttoken.config import EvaluateConfig, PredictConfig, TrainConfig
 from lasttoken.data.files import STDIN, find_path
 from lasttoken.data.readers import locate_data
+from lasttoken.launch import process_rank
 from lasttoken.model.location import model_folder
 from lasttoken.model.sources import locate_model
-from lasttoken.runs.record import is_finished_run, run_folder, settings_of
+from lasttoken.runs.lock import check_not_at_work
+from lasttoken.runs.record import run_folder, run_status, settings_of
 
 
 def locate_inputs(config: TrainConfig) -> None:
     """Check the output folder, then the data, then the model; read and write nothing.
 
     Raises:
-        LastTokenError: the folder is occupied, a path is missing, or a Hub name cannot be had.
+        LastTokenError: the folder is occupied or another run is at work in it, a path is missing,
+            or a Hub name cannot be had.
     """
-    if is_finished_run(run_folder(config), settings_of(config), overwrite=config.overwrite):
+    folder = run_folder(config)
+    if run_status(folder, settings_of(config), overwrite=config.overwrite) == "finished":
         return
+    if process_rank() == 0:  # the others find their own main process there
+        check_not_at_work(folder)
     locate_data(config.data)
     for setting in (config.validation, config.test):
         if not _is_number(setting):

@@ -1,6 +1,7 @@
 """The run folder: who may write where, and its record `run.json`.
 
     RUN/  model/  run.json  history.jsonl  metrics.json  report.html  plots/  predictions/
+          checkpoints/ and .lock, until the run is finished
 
 `run.json` says "unfinished" from the first write to the last, then "finished".
 """
@@ -13,24 +14,29 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lasttoken.config import TrainConfig
+from lasttoken.durable import is_left_over, replace_file, sweep, telling
 from lasttoken.errors import RunError
 
 RECORD_NAME = "run.json"
+LOCK_NAME = ".lock"
+CHECKPOINTS_NAME = "checkpoints"
 
-# What a run writes; `--overwrite` removes these and nothing else.
-_OURS = ("model", "plots", "predictions", "evaluations", RECORD_NAME, "history.jsonl",
-         "metrics.json", "report.html")  # fmt: skip
+# What a run writes beside its record and checkpoints; `--overwrite` removes these, and no others.
+_RESULTS = ("model", "plots", "predictions", "evaluations", "history.jsonl", "metrics.json",
+            "report.html")  # fmt: skip
 
-# Settings that say where a result goes, not what it is.
-_PLACE_ONLY = {"output_dir", "overwrite"}
+# Settings that say where a result goes and how often it is saved, not what it is.
+_NOT_THE_RESULT = {"output_dir", "overwrite", "checkpoint_minutes", "checkpoint_steps"}
+
+RunStatus = Literal["new", "unfinished", "finished"]
 
 
 def settings_of(config: TrainConfig) -> dict[str, Any]:
     """Return the settings that decide a run's result."""
-    return {k: v for k, v in dataclasses.asdict(config).items() if k not in _PLACE_ONLY}
+    return {k: v for k, v in dataclasses.asdict(config).items() if k not in _NOT_THE_RESULT}
 
 
 def run_folder(config: TrainConfig) -> Path:
@@ -49,8 +55,8 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def is_finished_run(folder: Path, settings: Mapping[str, Any], *, overwrite: bool) -> bool:
-    """Return True if the folder holds this very run, finished; False if it may be written.
+def run_status(folder: Path, settings: Mapping[str, Any], *, overwrite: bool) -> RunStatus:
+    """Return what a run folder holds: nothing (or what may be replaced), or this very run.
 
     Raises:
         RunError: the folder holds anything else and `overwrite` is False, or it holds what no run
@@ -58,8 +64,10 @@ def is_finished_run(folder: Path, settings: Mapping[str, Any], *, overwrite: boo
     """
     if folder.exists() and not folder.is_dir():
         raise _occupied(folder, "is a file")
-    if not folder.exists() or not any(folder.iterdir()):
-        return False
+    if not folder.exists() or all(
+        path.name == LOCK_NAME or is_left_over(path) for path in folder.iterdir()
+    ):
+        return "new"
     record = read_record(folder)
     if record is None:  # not even with overwrite: nothing here was written by a run
         raise RunError(
@@ -69,7 +77,7 @@ def is_finished_run(folder: Path, settings: Mapping[str, Any], *, overwrite: boo
         )
     if overwrite:
         _refuse_own_input(folder, settings)
-        return False
+        return "new"
     if record.get("settings") != dict(settings):
         changed = sorted(
             key
@@ -77,41 +85,58 @@ def is_finished_run(folder: Path, settings: Mapping[str, Any], *, overwrite: boo
             if settings.get(key) != record.get("settings", {}).get(key)
         )
         raise _occupied(folder, "holds a run with other settings: " + ", ".join(changed))
-    if record.get("status") != "finished":
-        raise _occupied(folder, "holds a run that was not finished")
-    return True
+    return "finished" if record.get("status") == "finished" else "unfinished"
 
 
-def open_run_folder(folder: Path, record: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Create the run folder with its record; with `overwrite`, remove an earlier run's files.
+def open_run_folder(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write the record of a new run; remove an earlier run's files.
 
     Files that no run writes are left alone.
+
+    Raises:
+        RunError: the folder cannot be written.
     """
-    if overwrite and folder.is_dir():
-        for name in _OURS:
-            path = folder / name
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            elif path.exists() or path.is_symlink():
-                path.unlink()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_record(folder, {**record, "status": "unfinished"})
-    except OSError as error:
-        raise RunError(
-            f"--output-dir {folder}: {error.strerror or error}",
-            expected="a folder that can be written",
-            remedy="another --output-dir",
-        ) from error
+    with telling(folder):  # in this order: no checkpoint is left that the new run could take
+        _remove(folder / CHECKPOINTS_NAME)
+    write_record(folder, {**record, "status": "unfinished"})
+    _remove_results(folder)
+
+
+def reopen_run_folder(folder: Path, record: Mapping[str, Any]) -> None:
+    """Ready the folder of an unfinished run: what comes after training will be written anew.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    _remove_results(folder)
+    write_record(folder, {**record, "status": "unfinished"})
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write `run.json` in one step."""
-    temporary = folder / (RECORD_NAME + ".part")
-    temporary.write_text(
-        json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n"
-    )
-    os.replace(temporary, folder / RECORD_NAME)
+    """Write `run.json` in one step.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    replace_file(folder / RECORD_NAME, text.encode("utf-8", "surrogatepass"))
+
+
+def _remove_results(folder: Path) -> None:
+    """Remove what a run wrote but for its record and checkpoints, also what was not complete."""
+    sweep(folder)
+    with telling(folder):
+        for path in folder.glob(".model-*"):
+            _remove(path)
+        for name in _RESULTS:
+            _remove(folder / name)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    elif path.exists() or path.is_symlink():
+        path.unlink()
 
 
 def _short(name: str) -> str:

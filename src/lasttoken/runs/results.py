@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lasttoken.data.examples import Example
 from lasttoken.data.labels import LabelSpec
 from lasttoken.data.writers import write_table
+from lasttoken.durable import telling
 from lasttoken.estimator import TextClassifier
 from lasttoken.evaluation.baseline import BaselineResult, majority_baseline, tfidf_baseline
 from lasttoken.evaluation.evaluate import Evaluation, metrics_dict, write_metrics
@@ -78,7 +79,8 @@ def score(
         logits (N, C), rows in the order of the N examples.
     """
     labels = classifier.loaded_.classifier.labels
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with telling(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     contents = (example.text.encode("utf-8", "surrogatepass") for example in examples)
     write_table(
         path,
@@ -117,7 +119,8 @@ def write_results(
     write_metrics(folder / "metrics.json", metrics)
     on_event(Progress("report", 1, 2, "files"))
     rows = [history_row(epoch) for epoch in history]
-    plots = write_plots(folder / "plots", rows, evaluation.test, best_epoch)
+    with telling(folder / "plots"):
+        plots = write_plots(folder / "plots", rows, evaluation.test, best_epoch)
     write_report(
         folder / "report.html",
         ReportContent(

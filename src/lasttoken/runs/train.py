@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,29 +11,36 @@ from typing import Any
 
 from lasttoken.config import TrainConfig
 from lasttoken.data.splits import fingerprint
-from lasttoken.errors import RunError
+from lasttoken.errors import RunError, StoppedError, TerminatedError
 from lasttoken.estimator import TextClassifier
 from lasttoken.evaluation.evaluate import Evaluation
 from lasttoken.evaluation.verdict import verdict
-from lasttoken.events import EpochEnd, Event, EventCallback, Note, NoteKeeper, Progress
+from lasttoken.events import EventCallback, Note, NoteKeeper, Progress
+from lasttoken.launch import process_rank
 from lasttoken.model.tokens import TokenizedTexts
 from lasttoken.runs.examples import (
+    RunExamples,
     describe_lengths,
     read_examples,
     tell_examples,
 )
 from lasttoken.runs.facts import new_record, record_facts, run_results
+from lasttoken.runs.history import HistoryWriter
+from lasttoken.runs.lock import run_lock
 from lasttoken.runs.record import (
-    is_finished_run,
+    CHECKPOINTS_NAME,
     open_run_folder,
     read_record,
+    reopen_run_folder,
     run_folder,
+    run_status,
     settings_of,
-    write_record,
 )
-from lasttoken.runs.results import history_row, run_baselines, score, write_results
-from lasttoken.training.fit import num_steps_per_epoch
+from lasttoken.runs.results import run_baselines, score, write_results
+from lasttoken.runs.resume import check_unchanged, clear_finished, finish_run_folder
+from lasttoken.training.batches import num_steps_per_epoch
 from lasttoken.training.preparation import PreparedTraining
+from lasttoken.training.saver import CheckpointSettings, check_room_for_checkpoints
 from lasttoken.versions import Stopwatch
 
 
@@ -55,7 +63,7 @@ class TrainOutcome:
 
 def run_training(
     config: TrainConfig, *, command: Sequence[str], on_event: EventCallback
-) -> TrainOutcome:
+) -> TrainOutcome | None:
     """Train, evaluate beside baselines, save, report.
 
     Nothing is written before everything that can be refused has been looked at;
@@ -66,13 +74,18 @@ def run_training(
         command: the words that started the run, for the record.
         on_event: hears all there is to tell.
 
+    Returns:
+        What the run left; None in all but the main one of several processes, which help training
+        along and leave nothing.
+
     Raises:
+        StoppedError: a signal asked to stop, and all is saved.
         LastTokenError: data, model, a setting or the output folder is not as described.
     """
     watch = Stopwatch()
     folder = run_folder(config)
     settings = settings_of(config)
-    if is_finished_run(folder, settings, overwrite=config.overwrite):
+    if run_status(folder, settings, overwrite=config.overwrite) == "finished":
         return _finished_before(folder, config)
     told = NoteKeeper(on_event)
 
@@ -80,41 +93,78 @@ def run_training(
     tell_examples(data, told)
     classifier = _make_classifier(config)
     prepared = classifier.prepare(data.splits.train, data.splits.validation, on_event=told)
+    if process_rank() > 0:
+        classifier.train(prepared, checkpoints=_checkpoints(config), on_event=told)
+        return None
     test_texts = prepared.tokenize(data.splits.test, on_event=told)
     _tell_plan(prepared, test_texts, told)
+    record = new_record(settings, command, data, prepared, test_texts)
     watch.lap("prepare")
 
-    record = new_record(settings, command, data, prepared, test_texts)
-    open_run_folder(folder, record, overwrite=config.overwrite)
-    labels = prepared.loaded.classifier.labels
-    baselines = run_baselines(
-        labels, data.splits.train, data.splits.test, seed=config.seed, on_event=told
-    )
+    with run_lock(folder):
+        status = run_status(folder, settings, overwrite=config.overwrite)
+        if status == "finished":  # by another process, meanwhile
+            return _finished_before(folder, config)
+        if status == "unfinished":
+            record = _go_on(folder, record, told)
+        else:
+            open_run_folder(folder, record)
+        try:
+            if _checkpoints(config) is not None:
+                check_room_for_checkpoints(prepared, folder)
+            run = _Run(config, folder, record, data, prepared, test_texts, watch)
+            return _carry_out(run, classifier, told)
+        except KeyboardInterrupt as error:
+            raise StoppedError(signal.SIGINT) from error
+        except TerminatedError as error:
+            raise StoppedError(signal.SIGTERM) from error
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run that is ready to be carried out, in a folder that is its own."""
+
+    config: TrainConfig
+    folder: Path
+    record: dict[str, Any]
+    data: RunExamples
+    prepared: PreparedTraining
+    test_texts: TokenizedTexts
+    watch: Stopwatch
+
+
+def _carry_out(run: _Run, classifier: TextClassifier, told: NoteKeeper) -> TrainOutcome:
+    """Train, or go on training; then everything that is made of the result."""
+    config, folder, splits, watch = run.config, run.folder, run.data.splits, run.watch
+    labels = run.prepared.loaded.classifier.labels
+    baselines = run_baselines(labels, splits.train, splits.test, seed=config.seed, on_event=told)
     watch.lap("baselines")
+    record = run.record
+    history = HistoryWriter(told, folder, record)
     fitted = classifier.train(
-        prepared,
+        run.prepared,
         record={
-            "settings": settings,
-            "text_column": data.text_column,
-            "label_column": data.label_column,
+            "settings": run.record["settings"],
+            "text_column": run.data.text_column,
+            "label_column": run.data.label_column,
         },
-        tokens_after=int(test_texts.lengths.sum()),
-        on_event=_HistoryWriter(told, folder / "history.jsonl"),
+        checkpoints=_checkpoints(config),
+        tokens_after=int(run.test_texts.lengths.sum()),
+        on_event=history,
     )
     watch.lap("train")
-    on_event(Progress("save", 0, 1, "models"))
+    told(Progress("save", 0, 1, "models"))
     classifier.save_pretrained(folder / "model")
-    on_event(Progress("save", 1, 1, "models"))
+    told(Progress("save", 1, 1, "models"))
     watch.lap("save")
     predictions = folder / "predictions"
     validation_scores = score(
-        classifier, data.splits.validation, fitted.validation_logits,
-        predictions / "validation.parquet",
-    )  # fmt: skip
-    test_logits = classifier.predict_logits(test_texts, phase="evaluate", on_event=told)
-    test_scores = score(classifier, data.splits.test, test_logits, predictions / "test.parquet")
+        classifier, splits.validation, fitted.validation_logits, predictions / "validation.parquet"
+    )
+    test_logits = classifier.predict_logits(run.test_texts, phase="evaluate", on_event=told)
+    test_scores = score(classifier, splits.test, test_logits, predictions / "test.parquet")
     watch.lap("evaluate")
-    record = {**record, "results": run_results(fitted, watch)}
+    record["results"] = run_results(fitted, watch)
     metrics = write_results(
         folder,
         Evaluation(test_scores, validation_scores, baselines, verdict(test_scores, baselines)),
@@ -124,26 +174,38 @@ def run_training(
         best_epoch=fitted.best_epoch,
         facts=record_facts(record),
         notes=told.warnings,
-        on_event=on_event,
+        on_event=told,
     )
     watch.lap("report")
     record["results"] = run_results(fitted, watch)
-    write_record(folder, {**record, "status": "finished"})
+    finish_run_folder(folder, record)
     return TrainOutcome(folder, metrics, watch.total, was_finished=False)
 
 
-class _HistoryWriter:
-    """Pass events on, and append each finished epoch to `history.jsonl`."""
+def _go_on(folder: Path, now: dict[str, Any], on_event: EventCallback) -> dict[str, Any]:
+    """Check that an unfinished run is still the same, and make its folder ready.
 
-    def __init__(self, on_event: EventCallback, path: Path) -> None:
-        self._on_event = on_event
-        self._path = path
+    Returns:
+        The record that the run began with, and this process in it.
 
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, EpochEnd):
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(history_row(event)) + "\n")
-        self._on_event(event)
+    Raises:
+        RunError: something that it began with has changed.
+    """
+    before = read_record(folder) or {}
+    check_unchanged(folder, before, now, on_event)
+    record = {**before, "process": now["process"]}
+    reopen_run_folder(folder, record)
+    return record
+
+
+def _checkpoints(config: TrainConfig) -> CheckpointSettings | None:
+    if config.checkpoint_minutes == 0:
+        return None
+    return CheckpointSettings(
+        run_folder(config) / CHECKPOINTS_NAME,
+        every_minutes=config.checkpoint_minutes,
+        every_steps=config.checkpoint_steps,
+    )
 
 
 def _make_classifier(config: TrainConfig) -> TextClassifier:
@@ -207,5 +269,8 @@ def _finished_before(folder: Path, config: TrainConfig) -> TrainOutcome:
                 expected="the data of the finished run, or a new folder",
                 remedy="another --output-dir, or --overwrite",
             )
+    if (folder / CHECKPOINTS_NAME).exists() and process_rank() == 0:  # a crash behind the last word
+        with run_lock(folder):
+            clear_finished(folder)
     seconds = sum(record.get("results", {}).get("seconds", {}).values())
     return TrainOutcome(folder, metrics, seconds, was_finished=True)

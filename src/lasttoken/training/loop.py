@@ -10,8 +10,8 @@ Dropout is a function of (seed, epoch, batch); no generator runs along.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sized
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any
 
@@ -27,62 +27,10 @@ from lasttoken.events import EventCallback, Progress, ignore
 from lasttoken.model.batch import to_device
 from lasttoken.model.device import Precision, autocast
 from lasttoken.training.clipping import make_clipped_step
+from lasttoken.training.passes import IGNORED_LABEL, PassResult, PassSoFar
+from lasttoken.training.world import World, plain_accelerator
 
 _STEPS_PER_LOSS = 10  # reading the loss waits for the device, so not at every step
-
-
-@dataclass(frozen=True)
-class PassResult:
-    """What one pass over a dataloader gave; unpacks into the tutorial's three values.
-
-        true_labels, predicted_labels, loss = validation(model, dataloader, device)
-
-    Attributes:
-        true_labels: N label ids in the order of the batches.
-        predicted_labels: N label ids, the largest logit of each row.
-        loss: mean nats per example.
-        logits: (N, C) fp32 on the CPU, rows in the order of the batches.
-    """
-
-    true_labels: list[int]
-    predicted_labels: list[int]
-    loss: float
-    logits: Tensor
-
-    def __iter__(self) -> Iterator[Any]:
-        """Yield true labels, predicted labels and mean loss."""
-        return iter((self.true_labels, self.predicted_labels, self.loss))
-
-    @property
-    def accuracy(self) -> float:
-        """Return the share of equal labels, 0 to 1."""
-        equal = np.array(self.true_labels) == np.array(self.predicted_labels)
-        return float(equal.mean())
-
-
-@dataclass
-class _Tally:
-    """Results of a pass as they come in; tensors stay on the device until the end."""
-
-    true_labels: list[Tensor] = field(default_factory=list)
-    logits: list[Tensor] = field(default_factory=list)
-    loss_sums: list[Tensor] = field(default_factory=list)
-
-    def add(self, labels: Tensor, logits: Tensor, loss_sum: Tensor) -> None:
-        self.true_labels.append(labels)
-        self.logits.append(logits.detach())
-        self.loss_sums.append(loss_sum.detach())
-
-    def result(self) -> PassResult:
-        logits = torch.cat(self.logits).float().cpu()  # (N, C)
-        true_labels = torch.cat(self.true_labels).tolist()
-        loss = float(torch.stack(self.loss_sums).double().sum()) / len(true_labels)
-        return PassResult(true_labels, logits.argmax(dim=-1).tolist(), loss, logits)
-
-    def recent_loss(self, num_batches: int = 20) -> float:
-        """Return the mean loss of the last batches; waits for the device."""
-        num_examples = sum(len(labels) for labels in self.true_labels[-num_batches:])
-        return float(torch.stack(self.loss_sums[-num_batches:]).sum()) / num_examples
 
 
 def train(
@@ -98,6 +46,8 @@ def train(
     seed: int | None = None,
     epoch: int = 0,
     accelerator: Accelerator | None = None,
+    so_far: PassSoFar | None = None,
+    after_step: Callable[[], None] = lambda: None,
     on_event: EventCallback = ignore,
 ) -> PassResult:
     """Make one pass over a dataloader, with updates.
@@ -105,7 +55,8 @@ def train(
     Args:
         model: a `Classifier` or any stock model that takes `**inputs` with `labels` and returns
             `loss` (mean) and `logits`; on `device`.
-        dataloader: batches in either layout of `Gpt2ClassificationCollator`, with labels.
+        dataloader: batches in either layout of `Gpt2ClassificationCollator`, with labels; of
+            several processes, each has its part of every batch.
         optimizer: steps once every `gradient_accumulation_steps` batches and at the end.
         scheduler: steps once with each optimizer step.
         device: where the batches go.
@@ -115,6 +66,9 @@ def train(
         seed: makes dropout a function of (seed, epoch, batch); None leaves torch's generator alone.
         epoch: counted from 0.
         accelerator: that prepared model and optimizer; a plain one if None.
+        so_far: what an interrupted pass gave until its last step, and this one adds to; the
+            dataloader begins behind its batches. None is a pass from its beginning.
+        after_step: called when a step is done and before the next begins.
         on_event: hears `Progress("train", ...)` after every step.
 
     Returns:
@@ -125,22 +79,30 @@ def train(
     """
     device = torch.device(device)
     accelerator = accelerator or plain_accelerator()
-    num_steps = _num_steps(dataloader, gradient_accumulation_steps)
+    world = World(accelerator)
+    tally = PassSoFar() if so_far is None else so_far
+    steps_before = -(-tally.num_batches // gradient_accumulation_steps)
+    steps_left = _num_steps(dataloader, gradient_accumulation_steps)
+    num_steps = None if steps_left is None else steps_before + steps_left
     clipped_step = make_clipped_step(model, optimizer, accelerator, max_grad_norm)
-    tally = _Tally()
     detail = ""
     model.train()
-    for step, batches in enumerate(_grouped(dataloader, gradient_accumulation_steps)):
+    groups = _grouped(dataloader, gradient_accumulation_steps)
+    for step, batches in enumerate(groups, start=steps_before):
         # Divide sums once by the examples of the whole step: an average of averages would
         # weigh the texts of a small batch more.
-        num_examples = sum(len(batch["labels"]) for batch in batches)
+        num_examples = world.total(sum(_num_examples(batch) for batch in batches))
         for place, batch in enumerate(batches):
             if seed is not None:
-                _seed_dropout(seed, epoch, step * gradient_accumulation_steps + place)
-            with autocast(device, precision):
-                output = model(**to_device(batch, device))
-            loss_sum = output.loss * len(batch["labels"])
-            accelerator.backward(loss_sum / num_examples)
+                number = step * gradient_accumulation_steps + place
+                _seed_dropout(seed, epoch, number, world.rank)
+            is_last = place + 1 == len(batches)
+            # Several processes average their gradients, so each counts as many times as there are.
+            with nullcontext() if is_last else accelerator.no_sync(model):
+                with autocast(device, precision):
+                    output = model(**to_device(batch, device))
+                loss_sum = output.loss * len(batch["labels"])
+                accelerator.backward(loss_sum / (num_examples / world.size))
             tally.add(batch["labels"], output.logits, loss_sum)
         clipped_step()
         scheduler.step()
@@ -150,7 +112,8 @@ def train(
             _check_finite(recent_loss, f"epoch {epoch + 1}, step {step + 1}")
             detail = f"loss {recent_loss:.3f}"
         on_event(Progress("train", step + 1, num_steps, "steps", detail))
-    result = tally.result()
+        after_step()
+    result = tally.result(world.gather(tally.to_tensors()))
     _check_finite(result.loss, f"epoch {epoch + 1}")
     return result
 
@@ -162,6 +125,7 @@ def validation(
     device: torch.device | str,
     *,
     precision: Precision = "fp32",
+    world: World | None = None,
     on_event: EventCallback = ignore,
 ) -> PassResult:
     """Make one pass over a dataloader without updates, dropout off.
@@ -171,31 +135,29 @@ def validation(
         dataloader: as for `train`.
         device: where the batches go.
         precision: as for `train`.
+        world: the processes that share the batches; None if this one has them all.
         on_event: hears `Progress("validate", ...)` after every batch.
 
     Returns:
-        True and predicted label ids in the order of the batches, and the mean loss.
+        True and predicted label ids in the order of the batches, process after process, and the
+        mean loss.
 
     Raises:
         ConfigError: the loss is no finite number.
     """
     device = torch.device(device)
     num_batches = _num_steps(dataloader, 1)
-    tally = _Tally()
+    tally = PassSoFar()
     model.eval()
     with autocast(device, precision):
         for done, batch in enumerate(dataloader, start=1):
             output = model(**to_device(batch, device))
             tally.add(batch["labels"], output.logits, output.loss * len(batch["labels"]))
             on_event(Progress("validate", done, num_batches, "batches"))
-    result = tally.result()
+    mine = tally.to_tensors()
+    result = tally.result([mine] if world is None else world.gather(mine))
     _check_finite(result.loss, "validation")
     return result
-
-
-def plain_accelerator() -> Accelerator:
-    """Return an Accelerator that leaves device and precision to us."""
-    return Accelerator(device_placement=False, mixed_precision="no", gradient_accumulation_steps=1)
 
 
 def _check_finite(loss: float, where: str) -> None:
@@ -220,6 +182,15 @@ def _grouped(
         yield group
 
 
-def _seed_dropout(seed: int, epoch: int, batch: int) -> None:
-    """Make dropout a function of (seed, epoch, batch), so that a resumed run repeats it."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, epoch, batch]).generate_state(1)[0]))
+def _num_examples(batch: Mapping[str, Tensor]) -> int:
+    """Return the examples of a batch that count."""
+    return int((batch["labels"] != IGNORED_LABEL).sum())
+
+
+def _seed_dropout(seed: int, epoch: int, batch: int, rank: int) -> None:
+    """Make dropout a function of (seed, epoch, batch), so that a resumed run repeats it.
+
+    Each further process has its own: texts of one batch shall not be dropped alike.
+    """
+    words = [seed, epoch, batch, *([rank] if rank else [])]
+    torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1)[0]))

@@ -24,8 +24,16 @@ def make_optimizer(model: nn.Module, *, learning_rate: float, weight_decay: floa
     return AdamW(groups, lr=learning_rate, eps=ADAM_EPSILON, fused=True)
 
 
-def make_schedule(optimizer: AdamW, *, num_steps: int, warmup_fraction: float = 0.0) -> LambdaLR:
+def make_schedule(
+    optimizer: AdamW, *, num_steps: int, warmup_fraction: float = 0.0, steps_taken: int = 0
+) -> LambdaLR:
     """Return a rate that rises linearly during warmup and falls linearly to 0 at `num_steps`.
+
+    Args:
+        optimizer: with the peak rate.
+        num_steps: of the whole run.
+        warmup_fraction: share of the steps that warm up.
+        steps_taken: before this schedule: a resumed run goes on with the next step's rate.
 
     Source:
         The tutorial's schedule (linear decay without warmup), as
@@ -38,7 +46,9 @@ def make_schedule(optimizer: AdamW, *, num_steps: int, warmup_fraction: float = 
             return step / max(1, warmup_steps)
         return max(0.0, (num_steps - step) / max(1, num_steps - warmup_steps))
 
-    return LambdaLR(optimizer, factor)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]  # what torch asks for where a schedule goes on
+    return LambdaLR(optimizer, factor, last_epoch=steps_taken - 1)
 
 
 def rate_at(schedule: LambdaLR, step: int) -> float:

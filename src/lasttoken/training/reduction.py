@@ -24,7 +24,7 @@ from lasttoken.events import EpochEnd, EventCallback, Note
 from lasttoken.model.frozen import frozen_but_last
 from lasttoken.model.tokens import TokenizedTexts
 from lasttoken.training.features import features_shape, fill_features, take_texts
-from lasttoken.training.loop import PassResult
+from lasttoken.training.passes import PassResult
 from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.probe_heads import (
     ProbeTable,
@@ -126,6 +126,14 @@ def settle_depth(
         logits = np.asarray(states @ head.T)
     copy_head(prepared, head)
     return table, FittedHead(logits, time.perf_counter() - started)
+
+
+def restore_depth(prepared: PreparedTraining, depth: int) -> None:
+    """Cut a model at the depth that an earlier part of the run settled."""
+    classifier = prepared.loaded.classifier
+    config: Any = classifier.hf_model.config
+    if depth < config.get_text_config().num_hidden_layers:
+        classifier.cut(depth)
 
 
 def measure_extent(prepared: PreparedTraining, table: ProbeTable | None) -> Extent:

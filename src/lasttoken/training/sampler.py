@@ -41,10 +41,14 @@ class EpochSampler(Sampler[list[int]]):
         batch_size: examples in a batch; the last one of an epoch may be smaller.
         seed: of the run.
         epoch: counted from 0.
+        first_batch: batches of the epoch that are left out because they were seen already.
     """
 
-    def __init__(self, num_examples: int, batch_size: int, *, seed: int, epoch: int) -> None:
-        self._order = epoch_order(num_examples, seed=seed, epoch=epoch)
+    def __init__(
+        self, num_examples: int, batch_size: int, *, seed: int, epoch: int, first_batch: int = 0
+    ) -> None:
+        order = epoch_order(num_examples, seed=seed, epoch=epoch)
+        self._order = order[first_batch * batch_size :]
         self._batch_size = batch_size
 
     def __len__(self) -> int:

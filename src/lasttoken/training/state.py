@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,6 +15,7 @@ from torch import Tensor
 from lasttoken.config import Trainable, check_ranges, parse_depth, parse_trainable
 from lasttoken.events import EpochEnd
 from lasttoken.model.device import Precision
+from lasttoken.training.passes import PassSoFar
 from lasttoken.training.probe_heads import ProbeTable
 
 StartingHead = Literal["random", "fitted", "own"]
@@ -77,8 +79,13 @@ class TrainState:
         best_epoch: counted from 1; 0 before the first.
         best_metric: validation macro F1 of the best epoch.
         history: the numbers of every finished epoch.
-        best_weights: of the best epoch, on the CPU; None while the model holds them itself.
+        best_weights: what training changes, as it was after the best epoch, on the CPU; None while
+            the model holds it itself.
         best_logits: of the validation examples after the best epoch, (N, C).
+        best_checkpoint: that holds the best epoch's weights; None if none does.
+        so_far: what the epoch at hand has given.
+        epoch_started: when, by `time.perf_counter`; of a resumed epoch earlier by the seconds that
+            it had taken.
     """
 
     epoch: int = 0
@@ -90,10 +97,16 @@ class TrainState:
     best_logits: NDArray[np.float32] = field(
         default_factory=lambda: np.zeros((0, 0), dtype=np.float32)
     )
+    best_checkpoint: str | None = None
+    so_far: PassSoFar = field(default_factory=PassSoFar)
+    epoch_started: float = field(default_factory=time.perf_counter)
 
-    def should_stop(self, patience: int | None) -> bool:
-        """Return whether `patience` epochs went by without a better one."""
-        return patience is not None and self.epoch - self.best_epoch >= patience
+    def is_at_end(self, settings: FitSettings) -> bool:
+        """Return whether all epochs are done, or enough went by without a better one."""
+        patience = settings.early_stopping_patience
+        if patience is not None and self.epoch - self.best_epoch >= patience:
+            return True
+        return self.epoch >= settings.num_epochs
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,9 @@ class TimeEstimator:
     Args:
         train_tokens: of one epoch.
         num_epochs: to train.
-        forward_tokens: of all gradient-free passes, validation after each epoch included.
+        forward_tokens: of all gradient-free passes to come, validation after each epoch included.
         steps_per_epoch: optimizer steps.
+        steps_taken: in an earlier part of the run.
         on_event: gets every event, and the estimate.
     """
 
@@ -36,12 +37,13 @@ class TimeEstimator:
         num_epochs: int,
         forward_tokens: int,
         steps_per_epoch: int,
+        steps_taken: int = 0,
         on_event: EventCallback,
     ) -> None:
         self.estimated_seconds: float | None = None
         self.seconds_at_estimate: float | None = None
         self._tokens_per_step = train_tokens / steps_per_epoch
-        self._train_tokens_left = float(train_tokens * num_epochs)
+        self._train_tokens_left = train_tokens * num_epochs - steps_taken * self._tokens_per_step
         self._forward_tokens_left = forward_tokens
         self._on_event = on_event
         self._started = self._measured_from = time.perf_counter()

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
+from lasttoken.durable import replace_file
 from lasttoken.evaluation.baseline import MAJORITY, TFIDF, BaselineResult
-from lasttoken.evaluation.evaluate import write_whole
 from lasttoken.evaluation.metrics import ClassificationMetrics
 
 BESIDE_UP_TO = 6  # labels; the plot of so few fits beside its table
@@ -74,7 +74,7 @@ def write_report(path: Path, content: ReportContent) -> None:
     Raises:
         OSError: the folder is missing or not writable.
     """
-    write_whole(path, render_report(content))
+    replace_file(path, render_report(content).encode())
 
 
 def render_report(content: ReportContent) -> str:
