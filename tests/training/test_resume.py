@@ -286,7 +286,7 @@ def test_where_no_checkpoint_is_whole_training_starts_anew_and_says_so(
     assert "no checkpoint is whole: training starts from its beginning" in case.runs.printed()
 
 
-@pytest.mark.parametrize("num_calls", [4, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_calls", [4, pytest.param(8, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EACCES])
 def test_a_full_or_forbidden_disk_is_told_in_three_lines_and_costs_no_checkpoint(
     case: Case, error: int, num_calls: int
