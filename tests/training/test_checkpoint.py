@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -61,7 +62,7 @@ def test_the_latest_and_every_best_it_needs_are_always_there(
             assert len(names(path)) <= 4
             if step in crashes and step > 1:
                 newest = names(path)[-1]
-                (path / newest / "weights.safetensors").write_bytes(b"")
+                (path / newest / "weights-000.safetensors").write_bytes(b"")
                 found = folder.load_and_mend()
                 assert found is not None, "the one before was whole"
                 assert found.state["step"] < step
@@ -74,7 +75,7 @@ def test_what_a_crash_left_is_swept_at_the_next_save(tmp_path: Path) -> None:
     best = save(folder, 1, None, is_best=False)
     left = tmp_path / "checkpoints" / "000002-step-2.lasttoken-new-77"
     left.mkdir()
-    (left / "weights.safetensors").write_bytes(b"half")
+    (left / "weights-000.safetensors").write_bytes(b"half")
     (tmp_path / "checkpoints" / "notes.txt").write_text("mine")
     save(folder, 2, best, is_best=False)
     assert sorted(entry.name for entry in (tmp_path / "checkpoints").iterdir()) == [
@@ -94,6 +95,22 @@ def test_a_name_of_a_best_checkpoint_that_leads_elsewhere_is_damage(tmp_path: Pa
 
     assert folder.load(on_event) is None
     assert "state.json names a best checkpoint '../../outside'" in told[0]
+
+
+def test_large_tensors_go_into_several_files_and_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lasttoken.training.checkpoint._BYTES_PER_FILE", 100)
+    weights = {f"w{n}": torch.arange(n * 7.0) for n in range(12)}  # up to 308 bytes
+    content = Checkpoint(weights, {}, {}, {"best_checkpoint": None})
+    folder = CheckpointFolder(tmp_path / "checkpoints")
+    folder.save(content, folder.next_name(1), best=None)
+    files = [path.name for path in (tmp_path / "checkpoints").rglob("weights-*.safetensors")]
+    assert len(files) > 6
+    found = folder.load()
+    assert found is not None
+    assert found.weights.keys() == weights.keys()
+    assert all(torch.equal(found.weights[name], weights[name]) for name in weights)
 
 
 def test_no_file_of_a_checkpoint_is_a_pickle(tmp_path: Path) -> None:

@@ -166,7 +166,8 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     case: Case = request.getfixturevalue("case" if trainable == "full" else "last_block_case")
     name = f"{place}-{by}-{times}".replace(" ", "-")
     trace = case.folder / f"{name}.trace"
-    assert case.run(name, by=by, trace=str(trace), **PLACES[place]) == 128 + by
+    code = case.run(name, by=by, trace=str(trace), **PLACES[place])
+    assert code == 128 + by
     if times == 2:  # again in the same epoch, one batch further on
         code = case.run(name, by=by, trace=str(trace), stop_at_batch=2)
         assert code in (0, 128 + by), case.runs.printed()
@@ -176,7 +177,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(
         assert f"interrupted; to go on from what is saved: {again}" in printed
         assert "Traceback" not in printed
     case.check(name, trace=str(trace))
-    if by != signal.SIGKILL:
+    if by != signal.SIGKILL and code != 0:
         assert "going on from checkpoint 0000" in case.runs.printed()
     assert set(trace.read_text().splitlines()) == case.order
 
@@ -238,8 +239,9 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-FILES = ("weights.safetensors", "optimizer-exp_avg.safetensors", "optimizer-step.safetensors",
-         "progress.safetensors", "state.json", "manifest.json")  # fmt: skip
+FILES = ("weights-000.safetensors", "optimizer-exp_avg-000.safetensors",
+         "optimizer-step-000.safetensors", "progress-000.safetensors", "state.json",
+         "manifest.json")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

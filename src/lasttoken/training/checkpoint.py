@@ -3,17 +3,15 @@
     checkpoints/
       LATEST                     name of the checkpoint to go on from
       000007-step-240/
-        weights.safetensors                what training changes of the model
-        optimizer-exp_avg.safetensors      the optimizer's moments, a file a kind: each is held in
-        optimizer-exp_avg_sq.safetensors   memory once more while it is written
-        optimizer-step.safetensors
-        progress.safetensors               results of the epoch so far, logits of the best epoch
+        weights-000.safetensors            what training changes of the model
+        optimizer-exp_avg-000.safetensors  the optimizer's moments, by kind
+        progress-000.safetensors           results of the epoch so far, logits of the best epoch
         state.json                         numbers
-        manifest.json                      size and SHA-256 of each file above, and of this list;
-                                           written last
+        manifest.json                      size and SHA-256 of these, and of the list; written last
 
-No file holds a pickle. A checkpoint gets its name when all of it is on the disk; older ones are
-removed after that: the two latest stay, and those that hold their best epochs' weights.
+Large tensors go into several files (-001 ...), because each is held in memory twice more while it
+is written. No file holds a pickle. A checkpoint gets its name when all of it is on the disk; older
+ones are removed after that: the two latest stay, and those that hold their best epochs' weights.
 
 Source:
     The order (files, manifest, rename, pointer, removal) is that of torch.distributed.checkpoint
@@ -25,7 +23,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,8 +40,9 @@ FORMAT = 1
 NUM_LATEST = 2  # checkpoints kept beside the best one, so that a damaged one has a predecessor
 
 _STATE, _MANIFEST, _LATEST = "state.json", "manifest.json", "LATEST"
-_WEIGHTS, _PROGRESS = "weights.safetensors", "progress.safetensors"
-_OPTIMIZER = re.compile(r"optimizer-([a-z_]+)\.safetensors")
+_WEIGHTS, _PROGRESS, _OPTIMIZER = "weights", "progress", "optimizer-"
+_TENSORS = re.compile(r"(weights|progress|optimizer-[a-z_]+)-[0-9]{3,}\.safetensors")
+_BYTES_PER_FILE = 128 * 2**20  # a larger tensor has a file of its own
 _NAME = re.compile(r"([0-9]{6,})-step-[0-9]+")
 
 
@@ -189,11 +188,11 @@ class CheckpointFolder:
         contents = _read_whole(self.folder / name)
         try:
             state = json.loads(contents[_STATE])
-            weights, progress = tensors_of(contents[_WEIGHTS]), tensors_of(contents[_PROGRESS])
+            tensors = _tensors(contents)
             optimizer = {
-                match.group(1): tensors_of(contents.pop(file))
-                for file in list(contents)
-                if (match := _OPTIMIZER.fullmatch(file))
+                kind.removeprefix(_OPTIMIZER): values
+                for kind, values in tensors.items()
+                if kind.startswith(_OPTIMIZER)
             }
             best = state["best_checkpoint"]
             best_weights = None
@@ -201,11 +200,13 @@ class CheckpointFolder:
                 if not _NAME.fullmatch(best):  # never a path that leads elsewhere
                     raise DamagedError(f"{_STATE} names a best checkpoint {best!r}")
                 whole = _read_whole(self.folder / best, f"its best epoch's checkpoint {best}: ")
-                best_weights = tensors_of(whole[_WEIGHTS])
+                best_weights = _tensors(whole)[_WEIGHTS]
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
             # Its hash was right: whoever wrote it wrote something else than we do.
             raise DamagedError(f"not of this version's form ({error})") from error
-        return Checkpoint(weights, optimizer, progress, state, name, best_weights)
+        return Checkpoint(
+            tensors[_WEIGHTS], optimizer, tensors[_PROGRESS], state, name, best_weights
+        )
 
 
 class DamagedError(Exception):
@@ -213,19 +214,47 @@ class DamagedError(Exception):
 
 
 def _write(folder: NewFolder, checkpoint: Checkpoint) -> None:
-    files = {_WEIGHTS: checkpoint.weights, _PROGRESS: checkpoint.progress}
-    files |= {f"optimizer-{kind}.safetensors": t for kind, t in checkpoint.optimizer.items()}
+    kinds: dict[str, Mapping[str, Tensor]] = {
+        _WEIGHTS: checkpoint.weights,
+        _PROGRESS: checkpoint.progress,
+        **{_OPTIMIZER + kind: values for kind, values in checkpoint.optimizer.items()},
+    }
     manifest: dict[str, dict[str, Any]] = {}
 
     def write(file: str, content: bytes) -> None:
         manifest[file] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         folder.write(file, content)
 
-    for file, tensors in files.items():
-        write(file, bytes_of({name: tensor.contiguous() for name, tensor in tensors.items()}))
+    for kind, tensors in kinds.items():
+        for number, part in enumerate(_parts(tensors)):
+            write(f"{kind}-{number:03d}.safetensors", bytes_of(part))
     write(_STATE, json.dumps(checkpoint.state, indent=1).encode())
     whole = {"format": FORMAT, "files": manifest, "sha256": _sha256_of(manifest)}
     folder.write(_MANIFEST, json.dumps(whole, indent=1).encode())
+
+
+def _parts(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """Yield the tensors in groups that go into a file each: one group at least."""
+    part: dict[str, Tensor] = {}
+    num_bytes = 0
+    for name, tensor in tensors.items():
+        size = tensor.numel() * tensor.element_size()
+        if part and num_bytes + size > _BYTES_PER_FILE:
+            yield part
+            part, num_bytes = {}, 0
+        part[name] = tensor.contiguous()
+        num_bytes += size
+    yield part
+
+
+def _tensors(contents: dict[str, bytes]) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors by kind and name; each file's content is given up as it is read."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for file in sorted(contents):
+        match = _TENSORS.fullmatch(file)
+        if match:
+            found.setdefault(match.group(1), {}).update(tensors_of(contents.pop(file)))
+    return found
 
 
 def _read_whole(folder: Path, whose: str = "") -> dict[str, bytes]:
@@ -240,8 +269,7 @@ def _read_whole(folder: Path, whose: str = "") -> dict[str, bytes]:
             raise DamagedError(f"{whose}{_MANIFEST} is not what was written (its SHA-256 differs)")
         entries = manifest["files"].items()
         expected = {file: (int(e["bytes"]), str(e["sha256"])) for file, e in entries}
-        if not all(file in (_WEIGHTS, _PROGRESS, _STATE) or _OPTIMIZER.fullmatch(file)
-                   for file in expected):  # fmt: skip
+        if not all(file == _STATE or _TENSORS.fullmatch(file) for file in expected):
             raise DamagedError(f"{whose}{_MANIFEST} names other files than a checkpoint has")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedError(f"{whose}{_MANIFEST} cannot be read ({_reason(error)})") from error
