@@ -157,10 +157,7 @@ class CheckpointFolder:
     def _retire(self, name: str, best: str | None) -> None:
         """Remove all but the latest checkpoints, and those that hold their best epochs' weights."""
         latest = sorted(self._names(), key=_number)[-NUM_LATEST:]
-        needed = {name, best, *latest}
-        for other in latest:
-            if other != name:
-                needed.add(self._best_of(other))
+        needed = {name, best, *latest, *map(self._best_of, latest)}
         for other in self._names():
             if other not in needed:
                 remove_folder(self.folder / other)
