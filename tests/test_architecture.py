@@ -24,11 +24,13 @@ ENTRANCES = {"__init__", "__main__"}  # they hand out names of all stages
 
 OWNERS = {
     "accelerate": {"training"},
+    "captum": {"evaluation"},
+    "cleanlab": {"evaluation"},
     "datasets": {"data"},
     "filelock": {"runs"},
     "ftfy": {"data"},
     "gguf": {"model"},
-    "huggingface_hub": {"data", "model"},
+    "huggingface_hub": {"data", "evaluation", "model"},  # evaluation: the model card
     "jinja2": {"evaluation"},
     "markupsafe": {"evaluation"},  # comes with jinja2
     "matplotlib": {"evaluation"},
@@ -39,7 +41,7 @@ OWNERS = {
     "transformers": {"model"},
     "tyro": {"cli"},
 }
-FREE = {"numpy", "sklearn", "torch", "typing_extensions"}
+FREE = {"numpy", "scipy", "sklearn", "torch", "typing_extensions"}
 LONGEST_MODULE = 300
 BANNED_NAMES = {"utils", "helpers", "common", "core", "base", "misc", "types"}
 
