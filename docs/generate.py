@@ -29,7 +29,8 @@ RUN_FILES = {
     "history.jsonl": "one line an epoch",
     "metrics.json": "scores on the test and validation examples, and the baselines'",
     "report.html": "all of it on one page that needs no network",
-    "plots/": "`loss`, `accuracy`, `confusion_matrix`, each as `.png` and `.svg`",
+    "plots/": "`loss`, `accuracy`, `confusion_matrix`, `reliability`, `coverage`, `roc`, "
+    "`precision_recall`, `thresholds`, each as `.png` and `.svg`",
     "predictions/": "`validation.parquet` and `test.parquet`: the logits of every example",
     "checkpoints/": "what the run goes on from after an interruption; only in an unfinished one",
     "evaluations/": "one folder for each data that `lasttoken evaluate` scored, of the same form",
@@ -56,11 +57,46 @@ RUN_FIELDS = {
 METRICS_FIELDS = {
     "schema_version": "number of this form",
     "labels": "in their stored order",
+    "title": "of the report",
     "verdict": "the comparison with the baselines in words",
-    "test": "scores on the test examples (below)",
+    "caveats": "what to know before the scores are relied on, from the scores",
+    "notes": "the warnings that were told on the way",
+    "test": "scores on the test examples (below), their `intervals`, `num_correct`, "
+    "`confusion_shares` (of each row)",
     "validation": "scores of the kept epoch on the validation examples (below), or null",
     "baselines": "for `majority` and `tfidf_logistic_regression`: the same scores on the test "
-    "examples, and `settings`, `seconds`, `reason` (why there are no scores, or null)",
+    "examples, `difference` (the model minus the baseline, paired), `settings`, `seconds`, "
+    "`reason` (why there are no scores, or null)",
+    "confused_pairs": "the pairs of labels confused most: `true`, `predicted`, `count`, `share` "
+    "of the true label, `examples`",
+    "ranking": "for each label `roc_auc`, `average_precision`, their intervals and `curves`; null "
+    "for a label that all or no examples have; `macro_roc_auc`, `macro_average_precision`",
+    "calibration": "`temperature`; `before` and `after` it: `ece`, `brier`, their intervals, "
+    "`log_loss`, `bins` of the reliability diagram",
+    "abstaining": "`curve` of accuracy by coverage; `levels`: thresholds chosen on validation "
+    "examples, the accuracy each promises, and what it gives on the test; `targets`: the same for "
+    "some wished accuracies; `most_promised`",
+    "thresholds": "for each label `curve` (precision, recall, F1 by threshold), `best_f1`, and "
+    "`precision_at_least` where it was asked for",
+    "slices": "`by`, `value`, `num_examples`, `accuracy`, `interval`, `others_accuracy`, "
+    "`p_value`, `is_worse`",
+    "num_errors": "wrong answers in all",
+    "explained_by": "how the words of `errors` were weighed",
+    "errors": "the surest wrong answers: `file`, `row`, `text`, `label`, `predicted`, "
+    "`probability`, `words` (parts of the text and their weights)",
+    "label_issues": "what `--label-check` found: `noise_rate`, `noise_rate_interval`, "
+    "`num_examples`, `num_issues`, the first `issues`; else null",
+    "training": "`history` (as in `history.jsonl`) and `best_epoch`; null in an evaluation",
+    "run": "data, model, settings, cost and provenance as the report shows them",
+}
+SCORE_FIELDS = {
+    "per_label": "label to its scores (below)",
+    "micro_precision": "the same number as accuracy",
+    "micro_recall": "likewise",
+    "micro_f1": "likewise",
+    "num_correct": "examples given their true label; on the test",
+    "confusion_shares": "the matrix, each row divided by its sum; on the test",
+    "intervals": "score to the two ends of its 95 % interval; on the test",
 }
 PREDICTION_FIELDS = {
     "file": "where the example was read",
@@ -75,6 +111,8 @@ PREDICT_COLUMNS = {
     "probability_<label>": "the probability of each label, in their stored order",
     "num_tokens": "tokens of the text before cutting",
     "truncated": "true if the text was cut at the model's limit",
+    "abstained": "true if it is left to a person; only with `--abstain-below` or "
+    "`--target-accuracy`",
 }
 ENVIRONMENT = {
     "LASTTOKEN_CACHE": "folder of the samples and of converted GGUF files "
@@ -102,9 +140,12 @@ def reference() -> str:
         "### metrics.json",
         _fields(METRICS_FIELDS),
         "Scores of one set of examples:",
-        _fields({**_attributes(ClassificationMetrics), "per_label": "label to its scores (below)"}),
+        _fields({**_attributes(ClassificationMetrics), **SCORE_FIELDS}),
         "`per_label` maps each label to:",
-        _fields({k: v for k, v in _attributes(LabelMetrics).items() if k != "label"}),
+        _fields(
+            {k: v for k, v in _attributes(LabelMetrics).items() if k != "label"}
+            | {"intervals": "of these three, on the test"}
+        ),
         "### history.jsonl",
         _fields({k: v for k, v in _attributes(events.EpochEnd).items() if k != "is_best"}),
         "### run.json",
@@ -166,7 +207,8 @@ def _type(kind: Any) -> str:  # noqa: ANN401 - any annotation
         return ", ".join(f"`{value}`" for value in get_args(kind))
     kinds = [part for part in get_args(kind) or (kind,) if part is not type(None)]
     names = {str: "text", int: "whole number", float: "number", bool: "switch"}
-    return " or ".join(names[part] for part in kinds)
+    shown = " or ".join(names[part] for part in kinds if part is not ...)
+    return f"{shown}, one or more" if ... in kinds else shown
 
 
 def _exit_codes() -> list[tuple[str, str]]:

@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from sklearn.metrics import classification_report, confusion_matrix
 from torch.utils.data import DataLoader, Subset
 from transformers import get_linear_schedule_with_warmup
 
 from lasttoken import Gpt2ClassificationCollator, MovieReviewsDataset, load_model, train, validation
-from lasttoken.evaluation.metrics import classification_metrics
-from lasttoken.evaluation.report.plots import write_plots
+from lasttoken.evaluation.report.figures import confusion_matrix as draw_confusion_matrix
+from lasttoken.evaluation.report.figures import learning_curves
+from lasttoken.evaluation.report.plots import write_figures
 
 SEED = 123
 BATCH_SIZE = 32
@@ -79,10 +80,14 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, float]]:
 
     true_labels, predicted_labels, _ = validation(model, testing, device)
     print(classification_report(true_labels, predicted_labels, target_names=names))
-    print(confusion_matrix(true_labels, predicted_labels))
-    certain = np.eye(len(names))[predicted_labels]  # the plots need the decisions only
-    metrics = classification_metrics(np.array(true_labels), certain, names)
-    write_plots(args.output, history, metrics, best_epoch=None)
+    matrix = confusion_matrix(true_labels, predicted_labels)
+    print(matrix)
+    drawings = {
+        "loss": partial(learning_curves, history, "loss", "Loss", None),
+        "accuracy": partial(learning_curves, history, "accuracy", "Accuracy", None),
+        "confusion_matrix": partial(draw_confusion_matrix, names, matrix.tolist()),
+    }
+    write_figures(args.output, drawings)
     print(f"curves and confusion matrix: {args.output}")
     return history
 

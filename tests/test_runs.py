@@ -202,7 +202,9 @@ def test_a_run_folder_holds_what_is_promised_and_nothing_else(finished_run: Path
         "history.jsonl", "metrics.json", "model", "plots", "predictions", "report.html", "run.json",
     ]  # fmt: skip
     assert sorted(path.name for path in (finished_run / "plots").iterdir()) == [
-        f"{name}.{kind}" for name in ("accuracy", "confusion_matrix", "loss")
+        f"{name}.{kind}"
+        for name in ("accuracy", "confusion_matrix", "coverage", "loss", "precision_recall",
+                     "reliability", "roc", "thresholds")
         for kind in ("png", "svg")
     ]  # fmt: skip
     assert sorted(path.name for path in (finished_run / "model").iterdir()) == [
@@ -250,7 +252,7 @@ def test_run_json_holds_every_resolved_setting_and_what_it_was_made_with(
     assert results["peak_memory_bytes"] > 0
     assert (results["depth"], results["num_blocks"], results["probe_table"]) == (2, 2, None)
     assert results["num_trainable_weights"] == results["num_weights"] > 0
-    assert {"prepare", "baselines", "train", "save", "evaluate", "report"} == set(
+    assert {"prepare", "baselines", "train", "save", "evaluate", "measure", "report"} == set(
         results["seconds"]
     )
 
@@ -299,7 +301,7 @@ def test_history_has_a_line_an_epoch(train: Command, reviews: Path) -> None:
 
 def test_metrics_json_holds_test_validation_and_baselines(finished_run: Path) -> None:
     metrics = read_json(finished_run / "metrics.json")
-    assert metrics["schema_version"] == 1
+    assert metrics["schema_version"] == 2
     assert metrics["labels"] == ["neg", "pos"]
     for part in (metrics["test"], metrics["validation"], *metrics["baselines"].values()):
         assert set(part) >= SCORES

@@ -7,26 +7,19 @@ Configs stop at the door: only `cli` and `run` receive one; what lies below take
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import numbers
-import re
-import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 from typing_extensions import Doc
 
 from lasttoken.errors import ConfigError
+from lasttoken.settings import check_ranges, parse_depth, parse_trainable
 
 PrecisionName = Literal["auto", "fp32", "bf16"]
 InputFormat = Literal["auto", "csv", "tsv", "jsonl", "parquet", "text"]
+ExplainMethod = Literal["leave-one-out", "integrated-gradients", "none"]
 
 DEFAULT_MODEL = "gpt2"
-
-LARGEST_SEED = 2**32 - 1  # that numpy and scikit-learn take
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +69,16 @@ class TrainConfig:
     checkpoint_steps: Annotated[
         int | None, Doc("save a checkpoint also whenever so many steps were taken [never]")
     ] = None
+    slice_by: Annotated[
+        str | None, Doc("columns, separated by commas, by which accuracy is told apart")
+    ] = None
+    precision_at_least: Annotated[
+        float | None, Doc("look for thresholds that give every label this precision")
+    ] = None
+    explain: Annotated[ExplainMethod, Doc("how the words that mattered are found")] = (
+        "leave-one-out"
+    )
+    label_check: Annotated[bool, Doc("look for labels that are probably wrong")] = False
     seed: Annotated[int, Doc("seed of splits, head, order and dropout")] = 123
     precision: Annotated[PrecisionName, Doc("auto: bf16 where the device multiplies it")] = "auto"
     device: Annotated[str, Doc("auto, cpu, cuda, cuda:1, mps ...")] = "auto"
@@ -92,9 +95,10 @@ class TrainConfig:
             positive=(
                 "limit", "max_length", "num_epochs", "batch_size", "gradient_accumulation_steps",
                 "learning_rate", "max_grad_norm", "early_stopping_patience", "checkpoint_steps",
+                "precision_at_least",
             ),
             not_negative=("weight_decay", "warmup_fraction", "checkpoint_minutes"),
-            below_one=("warmup_fraction",),
+            below_one=("warmup_fraction", "precision_at_least"),
             seeds=("seed",),
         )  # fmt: skip
         parse_trainable(self.trainable)
@@ -112,6 +116,16 @@ class EvaluateConfig:
     encoding: Annotated[str, Doc("encoding of text files")] = "utf-8"
     skip_bad_rows: Annotated[bool, Doc("leave out and count unusable rows")] = False
     limit: Annotated[int | None, Doc("score at most this many examples")] = None
+    slice_by: Annotated[
+        str | None, Doc("columns, separated by commas, by which accuracy is told apart")
+    ] = None
+    precision_at_least: Annotated[
+        float | None, Doc("look for thresholds that give every label this precision")
+    ] = None
+    explain: Annotated[ExplainMethod, Doc("how the words that mattered are found")] = (
+        "leave-one-out"
+    )
+    label_check: Annotated[bool, Doc("look for labels that are probably wrong")] = False
     precision: Annotated[PrecisionName, Doc("auto: bf16 where the device multiplies it")] = "auto"
     device: Annotated[str, Doc("auto, cpu, cuda, cuda:1, mps ...")] = "auto"
     overwrite: Annotated[bool, Doc("replace an earlier evaluation on this data")] = False
@@ -122,7 +136,9 @@ class EvaluateConfig:
         Raises:
             ConfigError: at least one value is out of its range.
         """
-        check_ranges(self, positive=("limit",))
+        check_ranges(
+            self, positive=("limit", "precision_at_least"), below_one=("precision_at_least",)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +154,45 @@ class PredictConfig:
     skip_bad_rows: Annotated[bool, Doc("leave out and count unusable rows")] = False
     precision: Annotated[PrecisionName, Doc("auto: bf16 where the device multiplies it")] = "auto"
     device: Annotated[str, Doc("auto, cpu, cuda, cuda:1, mps ...")] = "auto"
+    uncalibrated: Annotated[bool, Doc("probabilities as training left them")] = False
+    abstain_below: Annotated[
+        float | None, Doc("mark texts whose predicted label is less probable, for a person to read")
+    ] = None
+    target_accuracy: Annotated[
+        float | None, Doc("mark as many texts as it takes for the others to be right so often")
+    ] = None
     overwrite: Annotated[bool, Doc("replace an existing output file")] = False
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: a value is out of its range, or two of them ask for different things.
+        """
+        names = ("abstain_below", "target_accuracy")
+        check_ranges(self, positive=names, below_one=names)
+        if self.abstain_below is not None and self.target_accuracy is not None:
+            raise ConfigError(
+                f"--abstain-below {self.abstain_below} and --target-accuracy "
+                f"{self.target_accuracy}",
+                expected="one of the two: both say which texts are left to a person",
+                remedy="leave one of them out",
+            )
+        if self.uncalibrated and self.target_accuracy is not None:
+            raise ConfigError(
+                f"--uncalibrated with --target-accuracy {self.target_accuracy}",
+                expected="the calibrated probabilities, for which the thresholds were chosen",
+                remedy="leave --uncalibrated out",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """Compare runs on the test examples that all of them answered, in one report."""
+
+    runs: Annotated[tuple[str, ...], Doc("two or more runs, or folders RUN/evaluations/DATA")]
+    output_dir: Annotated[str | None, Doc("folder of the comparison [runs/A-vs-B]")] = None
+    overwrite: Annotated[bool, Doc("replace an earlier comparison")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,125 +224,3 @@ class CheckConfig:
                 expected="a model whose tokens are counted",
                 remedy=f"--model {DEFAULT_MODEL} --max-length {self.max_length}",
             )
-
-
-ConfigT = TypeVar("ConfigT")
-
-
-def read_config_file(path: str, config_class: type[ConfigT]) -> dict[str, Any]:
-    """Read settings from a TOML file for `--config`; keys may use dashes or underscores.
-
-    Raises:
-        ConfigError: the file is missing or no TOML, or a key is no setting of `config_class`.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            content = tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(
-            f"--config {path}: {error.strerror or error}",
-            expected="a readable TOML file",
-            remedy="check the path given to --config",
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"--config {path}: {error}",
-            expected="TOML, such as: num_epochs = 2",
-            remedy="mend the line named above",
-        ) from error
-    known = {field.name for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
-    settings = {key.replace("-", "_"): value for key, value in content.items()}
-    for key in settings:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            raise ConfigError(
-                f"--config {path}: unknown setting {key!r}",
-                expected="one of " + ", ".join(sorted(known)),
-                remedy=f"did you mean {near[0]!r}?" if near else "remove it",
-            )
-    return settings
-
-
-@dataclass(frozen=True)
-class Trainable:
-    """Which part of a model learns.
-
-    Attributes:
-        kind: "full" (all), "last" (the last blocks, the final norm and the head) or "probe" (the
-            head).
-        num_blocks: K of "last"; None otherwise.
-    """
-
-    kind: Literal["full", "last", "probe"]
-    num_blocks: int | None = None
-
-
-def parse_trainable(value: object) -> Trainable:
-    """Read the setting `trainable`.
-
-    Raises:
-        ConfigError: it is none of full, probe, last-1, last-2 ...
-    """
-    if value == "full" or value == "probe":
-        return Trainable(value)
-    match = re.fullmatch(r"last-([1-9][0-9]*)", value) if isinstance(value, str) else None
-    if match is None:
-        raise ConfigError(
-            f"--trainable {value}",
-            expected="full, probe, or last-K with K the number of blocks that learn, 1 or more",
-            remedy="--trainable last-3",
-        )
-    return Trainable("last", int(match.group(1)))
-
-
-def parse_depth(value: object) -> int | Literal["auto"] | None:
-    """Read the setting `depth`: a number of blocks, "auto", or None for all of them.
-
-    Raises:
-        ConfigError: it is nothing of the kind.
-    """
-    if value is None:
-        return None
-    if value == "auto":
-        return "auto"
-    if isinstance(value, str) and re.fullmatch(r"[1-9][0-9]*", value):
-        return int(value)
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 1:
-        return int(value)
-    raise ConfigError(
-        f"--depth {value}",
-        expected="auto, or the number of blocks to keep, 1 or more",
-        remedy="--depth auto",
-    )
-
-
-def check_ranges(
-    config: Any,  # noqa: ANN401 - any of the dataclasses above
-    positive: tuple[str, ...] = (),
-    not_negative: tuple[str, ...] = (),
-    below_one: tuple[str, ...] = (),
-    seeds: tuple[str, ...] = (),
-) -> None:
-    """Check the ranges of a dataclass's numbers; None passes, all faults are told together.
-
-    Raises:
-        ConfigError: at least one number is out of its range.
-    """
-    rules: list[tuple[tuple[str, ...], str, Callable[[float], bool]]] = [
-        (positive, "a number above 0", lambda value: value > 0),
-        (not_negative, "0 or more", lambda value: value >= 0),
-        (below_one, "below 1", lambda value: value < 1),
-        (seeds, f"between 0 and {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED),
-    ]
-    faults = []
-    for names, expected, holds in rules:
-        for name in names:
-            value = getattr(config, name)
-            if value is not None and not holds(value):
-                faults.append((f"--{name.replace('_', '-')} {value}", expected))
-    if faults:
-        raise ConfigError(
-            "; ".join(found for found, _ in faults),
-            expected="; ".join(f"{found.split()[0]} {expected}" for found, expected in faults),
-            remedy="give another value",
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from lasttoken.model.folder import (
     load_for_prediction,
     save_model_folder,
 )
+from lasttoken.training.calibrating import calibrate
 from lasttoken.training.fit import fit as fit_classifier
 from lasttoken.training.preparation import PreparedTraining, prepare_training
 from lasttoken.training.saver import CheckpointSettings
@@ -195,6 +196,7 @@ class TextClassifier(Predictor, ClassifierMixin, BaseEstimator):
             result = fit_classifier(
                 prepared, checkpoints=checkpoints, tokens_after=tokens_after, on_event=on_event
             )
+        result = calibrate(prepared, result)
         self.history_: tuple[EpochEnd, ...] = result.history
         self.best_epoch_ = result.best_epoch
         self.extent_ = result.extent
@@ -210,6 +212,9 @@ class TextClassifier(Predictor, ClassifierMixin, BaseEstimator):
                 reading_path=prepared.loaded.classifier.proof.path,
                 data_fingerprint=prepared.data_fingerprint,
                 versions=package_versions(),
+                temperature=result.decisions.temperature,
+                coverage_levels=[asdict(level) for level in result.decisions.coverage_levels],
+                thresholds=result.decisions.thresholds,
                 **details,
             ),
         )

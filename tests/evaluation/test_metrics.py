@@ -56,8 +56,9 @@ def test_every_number_of_six_examples_is_the_one_worked_out_by_hand() -> None:
 def test_the_mapping_is_the_form_of_metrics_json() -> None:
     mapping = six_animals().to_dict()
     assert list(mapping) == [
-        "accuracy", "macro_f1", "weighted_f1", "log_loss", "num_examples", "per_label",
-        "confusion_matrix",
+        "accuracy", "macro_precision", "macro_recall", "macro_f1", "micro_precision",
+        "micro_recall", "micro_f1", "weighted_precision", "weighted_recall", "weighted_f1", "mcc",
+        "log_loss", "brier", "num_examples", "per_label", "confusion_matrix",
     ]  # fmt: skip
     assert mapping["per_label"]["fish"] == {  # type: ignore[index]
         "precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0,

@@ -71,7 +71,13 @@ def test_two_epochs_of_training_give_the_same_weights(tmp_path: Path) -> None:
         assert not torch.equal(table, untouched)
     assert weights[0].keys() == weights[1].keys()
     for name, tensor in weights[0].items():
-        assert (tensor - weights[1][name]).abs().max() <= 1e-5, name
+        other = weights[1][name]
+        if name.endswith("c_attn.bias"):
+            # A bias of the keys changes no attention: its gradient is rounding, enlarged by Adam.
+            queries, _, values = tensor.chunk(3)
+            other_queries, _, other_values = other.chunk(3)
+            tensor, other = torch.cat([queries, values]), torch.cat([other_queries, other_values])
+        assert (tensor - other).abs().max() <= 1e-5, name
 
 
 def test_a_token_that_was_not_announced_is_an_error(tmp_path: Path) -> None:

@@ -26,7 +26,13 @@ from lasttoken.cli.output import (
     settle_standard_output,
 )
 from lasttoken.cli.screen import Screen
-from lasttoken.config import CheckConfig, EvaluateConfig, PredictConfig, TrainConfig
+from lasttoken.config import (
+    CheckConfig,
+    CompareConfig,
+    EvaluateConfig,
+    PredictConfig,
+    TrainConfig,
+)
 from lasttoken.errors import ConfigError, LastTokenError, StoppedError, TerminatedError
 from lasttoken.launch import process_rank
 
@@ -160,13 +166,12 @@ def _train(config: TrainConfig, screen: Screen, command: Sequence[str]) -> int:
 
 
 def _evaluate(config: EvaluateConfig, screen: Screen, command: Sequence[str]) -> int:
-    del command
     from lasttoken.runs.preflight import locate_evaluation
 
     locate_evaluation(config)
     from lasttoken.runs.evaluate import run_evaluation
 
-    outcome = run_evaluation(config, on_event=screen)
+    outcome = run_evaluation(config, command=command, on_event=screen)
     screen.show_evaluation(outcome.folder, outcome.metrics)
     return 0
 
@@ -179,7 +184,18 @@ def _predict(config: PredictConfig, screen: Screen, command: Sequence[str]) -> i
     from lasttoken.runs.predict import run_prediction
 
     outcome = run_prediction(config, on_event=screen)
-    screen.show_prediction(outcome.num_texts, outcome.num_truncated, config.output)
+    screen.show_prediction(
+        outcome.num_texts, outcome.num_truncated, outcome.num_abstained, config.output
+    )
+    return 0
+
+
+def _compare(config: CompareConfig, screen: Screen, command: Sequence[str]) -> int:
+    del command
+    from lasttoken.runs.compare import run_comparison
+
+    outcome = run_comparison(config, on_event=screen)
+    screen.show_comparison(outcome.folder, outcome.content)
     return 0
 
 
@@ -196,5 +212,6 @@ COMMANDS = {
     "train": _Command(TrainConfig, _train, "DATA [--model gpt2] [--output-dir RUN] ..."),
     "evaluate": _Command(EvaluateConfig, _evaluate, "RUN DATA"),
     "predict": _Command(PredictConfig, _predict, "RUN INPUT [--output FILE]"),
+    "compare": _Command(CompareConfig, _compare, "RUN RUN..."),
     "check": _Command(CheckConfig, _check, "DATA [--test FILE] [--model gpt2]"),
 }

@@ -13,8 +13,8 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from lasttoken.config import read_config_file
 from lasttoken.errors import ConfigError
+from lasttoken.settings import read_config_file
 
 ConfigT = TypeVar("ConfigT")
 

@@ -125,11 +125,29 @@ class Screen:
         self._show_metrics(metrics)
         self._result(f"report    {folder / 'report.html'}\nmetrics   {folder / 'metrics.json'}")
 
-    def show_prediction(self, num_texts: int, num_truncated: int, output: str | None) -> None:
+    def show_prediction(
+        self, num_texts: int, num_truncated: int, num_abstained: int | None, output: str | None
+    ) -> None:
         """Tell how many texts were classified, on standard error."""
         cut = f", {num_truncated:,} of them cut at the model's limit" if num_truncated else ""
         where = f" into {output}" if output else ""
         self._say(f"{num_texts:,} texts classified{cut}{where}")
+        if num_abstained is not None and num_texts:
+            coverage = (num_texts - num_abstained) / num_texts
+            self._say(f"{num_abstained:,} are left to a person: {coverage:.1%} are answered")
+
+    def show_comparison(self, folder: Path, content: Mapping[str, Any]) -> None:
+        """Show the runs' scores and which is better."""
+        count = content["num_examples"]
+        self._result(f"{'on ' + format(count, ',') + ' test examples':30}"
+                     f"{'accuracy':>10}{'macro F1':>10}{'log loss':>10}")  # fmt: skip
+        for name, run in content["runs"].items():
+            scores = run["scores"]
+            self._result(
+                f"  {name:28}{scores['accuracy']:10.3f}{scores['macro_f1']:10.3f}"
+                f"{scores['log_loss']:10.3f}"
+            )
+        self._result(f"{content['verdict']}\nreport    {folder / 'report.html'}")
 
     def show_check(self, record: Mapping[str, Any], *, as_json: bool) -> None:
         """Show what a check found: a line a finding, its rows and its remedy; or JSON."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from lasttoken.data.files import open_seekable, shown_name
@@ -76,3 +77,16 @@ def cell_string(cell: object) -> str | None:
     if isinstance(cell, dict | list):
         return json.dumps(cell, ensure_ascii=False, default=str)
     return str(cell)
+
+
+def read_columns(path: Path) -> dict[str, list[Any]]:
+    """Read a whole Parquet file of our own, column by column.
+
+    Raises:
+        OSError: the file is missing.
+        ValueError: it is no Parquet.
+    """
+    import pyarrow.parquet as pq
+
+    columns: dict[str, list[Any]] = pq.read_table(path).to_pydict()
+    return columns

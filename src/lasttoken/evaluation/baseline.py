@@ -50,6 +50,7 @@ class BaselineResult:
         settings: what it was made with, ready for JSON.
         seconds: wall seconds of fitting and scoring.
         reason: why `metrics` is None; None otherwise.
+        predicted_ids: its answers to the test examples (M,), or None.
     """
 
     name: str
@@ -57,6 +58,7 @@ class BaselineResult:
     settings: Mapping[str, object]
     seconds: float
     reason: str | None = None
+    predicted_ids: LabelIds | None = None
 
 
 def majority_baseline(
@@ -78,7 +80,8 @@ def majority_baseline(
     probs = np.tile(counts / counts.sum(), (len(test_label_ids), 1))  # (M, C)
     metrics = classification_metrics(test_label_ids, probs, labels)
     settings = {"label": labels[int(counts.argmax())]}
-    return BaselineResult(MAJORITY, metrics, settings, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return BaselineResult(MAJORITY, metrics, settings, seconds, predicted_ids=probs.argmax(axis=1))
 
 
 def tfidf_baseline(
@@ -117,7 +120,7 @@ def tfidf_baseline(
         note = f"TF-IDF baseline: trained on {len(kept):,} of {len(train_texts):,} texts"
         on_event(Note(note, is_warning=True))
     settings: dict[str, object] = {"train_examples": len(kept), "seed": seed}
-    metrics, reason = None, None
+    metrics, reason, predicted_ids = None, None, None
     with warnings.catch_warnings(record=True) as caught:  # recorded below, never lost
         warnings.simplefilter("always")
         try:
@@ -136,9 +139,11 @@ def tfidf_baseline(
             reason = "there is too little memory"
         else:
             metrics = classification_metrics(test_label_ids, probs, labels)
+            predicted_ids = probs.argmax(axis=1)
     if caught:
         settings["warnings"] = sorted({str(warning.message) for warning in caught})
-    return BaselineResult(TFIDF, metrics, settings, time.perf_counter() - start, reason)
+    seconds = time.perf_counter() - start
+    return BaselineResult(TFIDF, metrics, settings, seconds, reason, predicted_ids)
 
 
 class _NoModelError(Exception):

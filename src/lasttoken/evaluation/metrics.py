@@ -40,19 +40,33 @@ class ClassificationMetrics:
     """The scores of one classifier on one set of labeled examples.
 
     Attributes:
-        accuracy: share of the examples whose most probable label is the true one.
-        macro_f1: mean F1 over all C labels, each weighing the same.
-        weighted_f1: mean F1, each label weighing as much as it has examples.
+        accuracy: share of the examples whose most probable label is the true one. Where every
+            example has one label, micro-averaged precision, recall and F1 are this same number.
+        macro_precision: mean precision over all C labels, each weighing the same.
+        macro_recall: likewise; also called balanced accuracy.
+        macro_f1: likewise.
+        weighted_precision: mean precision, each label weighing as much as it has examples.
+        weighted_recall: likewise; the same number as accuracy.
+        weighted_f1: likewise.
+        mcc: Matthews correlation coefficient, -1 to 1; 0 is chance.
         log_loss: mean nats per example.
+        brier: mean over examples of the summed squared differences of probabilities and truth, 0
+            to 2.
         num_examples: N.
         per_label: C entries in label order.
         confusion_matrix: (C, C) counts; rows are true labels, columns predicted ones.
     """
 
     accuracy: float
+    macro_precision: float
+    macro_recall: float
     macro_f1: float
+    weighted_precision: float
+    weighted_recall: float
     weighted_f1: float
+    mcc: float
     log_loss: float
+    brier: float
     num_examples: int
     per_label: tuple[LabelMetrics, ...]
     confusion_matrix: tuple[tuple[int, ...], ...]
@@ -66,9 +80,18 @@ class ClassificationMetrics:
         """Return the form of `metrics.json`: `per_label` maps each label to its scores."""
         return {
             "accuracy": self.accuracy,
+            "macro_precision": self.macro_precision,
+            "macro_recall": self.macro_recall,
             "macro_f1": self.macro_f1,
+            "micro_precision": self.accuracy,
+            "micro_recall": self.accuracy,
+            "micro_f1": self.accuracy,
+            "weighted_precision": self.weighted_precision,
+            "weighted_recall": self.weighted_recall,
             "weighted_f1": self.weighted_f1,
+            "mcc": self.mcc,
             "log_loss": self.log_loss,
+            "brier": self.brier,
             "num_examples": self.num_examples,
             "per_label": {
                 entry.label: {
@@ -102,9 +125,11 @@ def classification_metrics(
         `zero_division=0`, so that a label never predicted scores 0. Log loss: as
         `sklearn.metrics.log_loss`, which clips probabilities at the machine epsilon of their
         type, 2.2e-16 for float64, so that one certain mistake costs 36 nats and not infinity.
+        Brier: the multi-class form of Brier (1950), `brier_score_loss(scale_by_half=False)`.
     """
     from sklearn.metrics import (
         confusion_matrix,
+        matthews_corrcoef,
         precision_recall_fscore_support,
     )
 
@@ -117,9 +142,6 @@ def classification_metrics(
     _check_ids(label_ids, len(labels))
 
     predicted_ids = probs.argmax(axis=1)
-    true_probs = probs[np.arange(len(label_ids)), label_ids].astype(np.float64)  # (N,)
-    # Not sklearn's log_loss: it warns about rows that sum to 1 only within fp32 rounding.
-    log_loss = -np.log(np.clip(true_probs, np.finfo(np.float64).eps, 1.0)).mean()
     every_id = np.arange(len(labels))
     precision, recall, f1, support = precision_recall_fscore_support(
         label_ids, predicted_ids, labels=every_id, zero_division=0
@@ -127,9 +149,18 @@ def classification_metrics(
     confusion = confusion_matrix(label_ids, predicted_ids, labels=every_id)
     return ClassificationMetrics(
         accuracy=accuracy(label_ids, predicted_ids),
+        macro_precision=float(precision.mean()),
+        macro_recall=float(recall.mean()),
         macro_f1=float(f1.mean()),
+        weighted_precision=float((precision * support).sum() / len(label_ids)),
+        weighted_recall=float((recall * support).sum() / len(label_ids)),
         weighted_f1=float((f1 * support).sum() / len(label_ids)),
-        log_loss=float(log_loss),
+        # Of a single label there is none; scikit-learn says 0 too, but with a warning.
+        mcc=float(matthews_corrcoef(label_ids, predicted_ids))
+        if len(np.union1d(label_ids, predicted_ids)) > 1
+        else 0.0,
+        log_loss=float(log_losses(label_ids, probs).mean()),
+        brier=float(brier_scores(label_ids, probs).mean()),
         num_examples=len(label_ids),
         per_label=tuple(
             LabelMetrics(label, float(p), float(r), float(f), int(s))
@@ -137,6 +168,22 @@ def classification_metrics(
         ),
         confusion_matrix=tuple(tuple(int(count) for count in row) for row in confusion),
     )
+
+
+def log_losses(label_ids: LabelIds, probs: Probs) -> NDArray[np.float64]:
+    """Return what each example adds to the log loss, (N,) nats; see `classification_metrics`.
+
+    Not scikit-learn's `log_loss`: it warns about rows that sum to 1 only within fp32 rounding.
+    """
+    true_probs = probs[np.arange(len(label_ids)), label_ids].astype(np.float64)
+    return np.asarray(-np.log(np.clip(true_probs, np.finfo(np.float64).eps, 1.0)))
+
+
+def brier_scores(label_ids: LabelIds, probs: Probs) -> NDArray[np.float64]:
+    """Return what each example adds to the Brier score, (N,), 0 to 2."""
+    rows = np.arange(len(label_ids))
+    # sum of (p - y)^2 without a second (N, C) array of ones and zeros
+    return np.asarray(np.einsum("nc,nc->n", probs, probs) + 1.0 - 2.0 * probs[rows, label_ids])
 
 
 def accuracy(label_ids: LabelIds, predicted_ids: LabelIds) -> float:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
-from lasttoken.evaluation.baseline import MAJORITY, TFIDF, BaselineResult
-from lasttoken.evaluation.metrics import ClassificationMetrics
+from lasttoken.evaluation.baseline import MAJORITY, TFIDF
+
+FEW_EXAMPLES = 200  # test examples below which the interval is about 0.1 wide or wider
 
 _NAMES = {TFIDF: "TF-IDF + logistic regression", MAJORITY: "always answering the commonest label"}
 _SHORT_NAMES = {TFIDF: "TF-IDF", MAJORITY: "majority"}
@@ -19,69 +20,96 @@ _ADVICE = {
 }
 
 
-def verdict(test: ClassificationMetrics, baselines: Sequence[BaselineResult]) -> str:
+def verdict(metrics: Mapping[str, Any]) -> str:
     """Say how the model's test accuracy stands beside its baselines', and who wins.
 
     A baseline that wins or ties is named first. Macro F1 is told too where it contradicts
-    accuracy, a difference that chance may explain is called that, and a baseline that could not
-    be made is named with its reason.
+    accuracy, a difference whose paired interval holds zero is called chance, and a baseline that
+    could not be made is named with its reason.
 
-    Source:
-        Chance: the two-sample z test of proportions at 5 %. Both answered the same examples, so
-        it errs on the side of doubt; a paired test would need every answer of both.
+    Args:
+        metrics: the content of `metrics.json`: "test" and "baselines".
     """
-    examples = f"{test.num_examples:,} test example" + ("s" if test.num_examples != 1 else "")
-    counted = f"{test.num_correct:,} of {examples} right"
-    scored = [(entry.name, entry.metrics) for entry in baselines if entry.metrics is not None]
+    test, baselines = metrics["test"], metrics["baselines"]
+    count = test["num_examples"]
+    examples = f"{count:,} test example" + ("s" if count != 1 else "")
+    low, high = test["intervals"]["accuracy"]
+    counted = (
+        f"{test['num_correct']:,} of {examples} right; 95 % interval {_share(low)} to "
+        f"{_share(high)}"
+    )
+    scored = {name: each for name, each in baselines.items() if "accuracy" in each}
     sentences = []
     if scored:
         # The largest by accuracy; of equals the first.
-        name, rival = max(scored, key=lambda entry: entry[1].num_correct)
-        disagree = (test.num_correct - rival.num_correct) * (test.macro_f1 - rival.macro_f1) < 0
-        if rival.num_correct > test.num_correct:
+        name = max(scored, key=lambda each: float(scored[each]["accuracy"]))
+        rival = scored[name]
+        difference = rival["difference"]
+        ahead = difference["only_first_right"] - difference["only_second_right"]
+        if ahead < 0:
             sentences.append(
-                f"The {_SHORT_NAMES[name]} baseline wins: {_share(rival.accuracy)} against "
-                f"{_share(test.accuracy)} on {examples}."
+                f"The {_SHORT_NAMES[name]} baseline wins: {_share(rival['accuracy'])} against "
+                f"{_share(test['accuracy'])} ({counted})."
             )
-        elif rival.num_correct == test.num_correct:
+        elif ahead == 0:
             sentences.append(
-                f"A tie with the {_SHORT_NAMES[name]} baseline: both {_share(test.accuracy)} "
+                f"A tie with the {_SHORT_NAMES[name]} baseline: both {_share(test['accuracy'])} "
                 f"({counted})."
             )
         else:
-            gains = " and ".join(
-                f"{100 * (test.accuracy - metrics.accuracy):.1f} points above {_NAMES[name]} "
-                f"({_share(metrics.accuracy)})"
-                for name, metrics in scored
-            )
-            sentences.append(f"Accuracy {_share(test.accuracy)} ({counted}): {gains}.")
-        if disagree:
+            gains = " and ".join(_gain(key, each) for key, each in scored.items())
+            sentences.append(f"Accuracy {_share(test['accuracy'])} ({counted}): {gains}.")
+        if ahead * difference["macro_f1"] < 0:
             sentences.append(
                 "Macro F1, which counts rare labels as much as common ones, says the opposite: "
-                f"{_share(test.macro_f1)} for the model, {_share(rival.macro_f1)} for the "
+                f"{_share(test['macro_f1'])} for the model, {_share(rival['macro_f1'])} for the "
                 f"{_SHORT_NAMES[name]} baseline."
             )
-        elif rival.num_correct >= test.num_correct:
+        elif ahead <= 0:
             sentences.append(_ADVICE[name])
-        if _may_be_chance(test, rival):
-            sentences.append(f"With {examples}, a difference this small may be chance.")
+        least, most = difference["accuracy_interval"]
+        if ahead != 0 and least <= 0 <= most:
+            sentences.append(
+                f"A difference this small may be chance: of two equals, one would lead by as much "
+                f"with probability {difference['p_value']:.2f}."
+            )
     else:
-        sentences.append(f"Accuracy {_share(test.accuracy)} ({counted}).")
+        sentences.append(f"Accuracy {_share(test['accuracy'])} ({counted}).")
     sentences += [
-        f"{_NAMES[entry.name][0].upper()}{_NAMES[entry.name][1:]} has no score: {entry.reason}."
-        for entry in baselines
-        if entry.metrics is None
+        f"{_NAMES[name][0].upper()}{_NAMES[name][1:]} has no score: {each['reason']}."
+        for name, each in baselines.items()
+        if "accuracy" not in each
     ]
     return " ".join(sentences)
 
 
-def _may_be_chance(one: ClassificationMetrics, other: ClassificationMetrics) -> bool:
-    """Return True if two different accuracies on N examples are within sampling error."""
-    if one.num_correct == other.num_correct:
-        return False
-    mean = (one.accuracy + other.accuracy) / 2
-    error = math.sqrt(2 * mean * (1 - mean) / one.num_examples)
-    return abs(one.accuracy - other.accuracy) < 1.96 * error
+def caveats(metrics: Mapping[str, Any]) -> list[str]:
+    """Return what to know before the scores are relied on, from the scores themselves."""
+    test = metrics["test"]
+    found = []
+    if test["num_examples"] < FEW_EXAMPLES:
+        low, high = test["intervals"]["accuracy"]
+        found.append(
+            f"only {test['num_examples']:,} test examples: the true accuracy may lie anywhere from "
+            f"{_share(low)} to {_share(high)}"
+        )
+    for each in metrics["slices"]:
+        if each["is_worse"]:
+            found.append(
+                f"worse than elsewhere where {each['by']} is {each['value']}: accuracy "
+                f"{_share(each['accuracy'])} of {each['num_examples']:,} examples, "
+                f"{_share(each['others_accuracy'])} of the others"
+            )
+    return found
+
+
+def _gain(name: str, baseline: Mapping[str, Any]) -> str:
+    difference = baseline["difference"]
+    low, high = difference["accuracy_interval"]
+    return (
+        f"{100 * difference['accuracy']:.1f} points ({100 * low:.1f} to {100 * high:.1f}) above "
+        f"{_NAMES[name]} ({_share(baseline['accuracy'])})"
+    )
 
 
 def _share(value: float) -> str:

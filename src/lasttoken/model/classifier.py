@@ -150,6 +150,14 @@ class Classifier(nn.Module):
         packed = _as_packed(input_ids, position_ids, cu_seqlens, attention_mask)
         return torch.stack(self._read(*packed, continues, every_block=True), dim=1)
 
+    def divide_logits(self, temperature: float) -> None:
+        """Change the head so that every logit is divided by a temperature above 0."""
+        head: Any = self.hf_model.score
+        with torch.no_grad():
+            head.weight.div_(temperature)
+            if head.bias is not None:
+                head.bias.div_(temperature)
+
     def order_labels(self, labels: LabelSpec) -> None:
         """Move the head's rows so that the same labels have the ids of another order."""
         rows = [self.labels.label2id[label] for label in labels.labels]

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,9 @@ class ModelRecord:
         label_column: likewise.
         model: what the run started from.
         reading_path: "packed" or "padded".
+        temperature: by which logits were divided after training; the head contains it already.
+        coverage_levels: what thresholds of confidence give; see `evaluation.abstaining.Level`.
+        thresholds: label to the probability of its largest F1 on validation examples, or None.
         data_fingerprint: SHA-256 over the training examples.
         settings: every resolved setting of the run.
         versions: of the packages it was made with.
@@ -67,6 +70,9 @@ class ModelRecord:
     label_column: str | None = None
     model: str = ""
     reading_path: str = "packed"
+    temperature: float = 1.0
+    coverage_levels: Sequence[Mapping[str, float]] = ()
+    thresholds: Mapping[str, float | None] = field(default_factory=dict)
     data_fingerprint: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,22 +13,28 @@ from lasttoken.config import EvaluateConfig, TrainConfig
 from lasttoken.data.examples import Example
 from lasttoken.data.readers import LabeledData, iter_rows, locate_data, read_labeled
 from lasttoken.data.splits import fingerprint, limit_examples, tell_leaks
-from lasttoken.errors import LastTokenError, RunError
+from lasttoken.errors import ConfigError, LastTokenError, RunError
 from lasttoken.estimator import TextClassifier
 from lasttoken.evaluation.baseline import BaselineResult
-from lasttoken.evaluation.evaluate import Evaluation
-from lasttoken.evaluation.verdict import verdict
+from lasttoken.evaluation.metrics import LabelIds, Probs
 from lasttoken.events import EventCallback, Note, NoteKeeper
 from lasttoken.model.folder import ModelRecord
 from lasttoken.model.location import model_folder
 from lasttoken.runs.examples import Columns, describe_lengths, read_alike, read_examples
-from lasttoken.runs.record import RECORD_NAME, read_record
-from lasttoken.runs.results import label_ids, run_baselines, score, write_results
+from lasttoken.runs.predictions import TEST, VALIDATION, read_predictions
+from lasttoken.runs.record import RECORD_NAME, read_record, short_name
+from lasttoken.runs.results import (
+    label_ids,
+    measure,
+    report_settings,
+    run_baselines,
+    score,
+    write_results,
+)
 from lasttoken.training.preparation import tell_reading_path
 from lasttoken.versions import Stopwatch, machine, package_versions
 
-_PREDICTIONS = Path("predictions", "test.parquet")  # below the evaluation's folder
-_SEED = 123  # of --limit: the same examples every time
+_SEED = 123  # of --limit and of bootstraps: the same examples and intervals every time
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,9 @@ class EvaluateOutcome:
     metrics: Mapping[str, Any]
 
 
-def run_evaluation(config: EvaluateConfig, *, on_event: EventCallback) -> EvaluateOutcome:
+def run_evaluation(
+    config: EvaluateConfig, *, command: Sequence[str], on_event: EventCallback
+) -> EvaluateOutcome:
     """Score a model on labeled data; write metrics, predictions, plots and a report.
 
     The test split is scored if the data has one, else all of it.
@@ -67,6 +76,8 @@ def run_evaluation(config: EvaluateConfig, *, on_event: EventCallback) -> Evalua
     examples = limit_examples(
         tuple(data.splits.get("test") or data.all_examples()), config.limit, _SEED, told
     )
+    settings = report_settings(config, _SEED, examples)
+    validation = _validation(config, classifier)
     labels = classifier.loaded_.classifier.labels
     label_ids(labels, examples)  # an unknown label is told before the work begins
     counts = Counter(str(example.label) for example in examples)
@@ -82,25 +93,44 @@ def run_evaluation(config: EvaluateConfig, *, on_event: EventCallback) -> Evalua
         tell_leaks(train, examples, "scored", told, where="the run's")
         baselines = run_baselines(labels, train, examples, seed=seed, on_event=told)
     watch.lap("prepare")
+    label_issues = None
+    if config.label_check:
+        raise NotImplementedError
     logits = classifier.predict_logits(texts, phase="evaluate", on_event=told)
-    folder.mkdir(parents=True, exist_ok=True)  # late: an interrupted evaluation leaves nothing
-    scores = score(classifier, examples, logits, folder / _PREDICTIONS)
     watch.lap("evaluate")
+    folder.mkdir(parents=True, exist_ok=True)  # late: an interrupted evaluation leaves nothing
+    measured = measure(
+        classifier,
+        score(classifier, examples, texts, logits, folder / TEST),
+        validation=validation,
+        baselines=baselines,
+        settings=settings,
+        on_event=told,
+    )
+    watch.lap("measure")
+    rate = len(examples) / watch.seconds["evaluate"]
     metrics = write_results(
         folder,
-        Evaluation(scores, None, baselines, verdict(scores, baselines)),
-        labels,
-        title=f"{config.run} on {config.data}",
+        measured,
+        title=f"{short_name(config.run)} on {short_name(config.data)}",
         facts={
             "Data": {
                 "examples": f"{len(examples):,}",
                 "lengths": length_line,
                 "sha256": fingerprint(examples)[:16],
             },
-            "Cost": {f"{name}, seconds": f"{value:.1f}" for name, value in watch.seconds.items()},
-            "Provenance": {k: str(v) for k, v in {**machine(), **package_versions()}.items()},
+            "Cost": {
+                **{f"{name}, seconds": f"{value:.1f}" for name, value in watch.seconds.items()},
+                "predictions": f"{rate:,.0f} texts a second",
+            },
+            "Provenance": {
+                "command": shlex.join(command),
+                "precision": classifier.precision,
+                **{k: str(v) for k, v in {**machine(), **package_versions()}.items()},
+            },
         },
         notes=told.warnings,
+        label_issues=label_issues,
         on_event=on_event,
     )
     return EvaluateOutcome(folder, metrics)
@@ -117,7 +147,7 @@ def _folder(parent: Path, name: str, data: str) -> Path:
 
 def _may_hold(folder: Path, data: str) -> bool:
     """Return False if the folder holds the evaluation of a file or folder other than `data`."""
-    predictions, wanted = folder / _PREDICTIONS, Path(data).expanduser()
+    predictions, wanted = folder / TEST, Path(data).expanduser()
     if not predictions.is_file() or not wanted.exists():
         return True
     _, first_row = next(iter(iter_rows(str(predictions))))
@@ -138,6 +168,29 @@ def _read(config: EvaluateConfig, record: ModelRecord, on_event: EventCallback) 
 
     given = Columns(config.text_column, config.label_column)
     return read_alike(read, given, Columns(record.text_column, record.label_column), on_event)
+
+
+def _validation(
+    config: EvaluateConfig, classifier: TextClassifier
+) -> tuple[LabelIds, Probs] | None:
+    """Return label ids and probabilities of the run's own validation examples, if a run is there.
+
+    Raises:
+        ConfigError: a threshold is asked for that only they can tell.
+        RunError: the file is damaged.
+    """
+    path = Path(config.run) / VALIDATION
+    if path.is_file():
+        stored = read_predictions(path)
+        ids = classifier.loaded_.classifier.labels.encode(stored.labels).numpy()
+        return ids, classifier.probs(stored.logits.astype("float32"))
+    if config.precision_at_least is not None:
+        raise ConfigError(
+            f"--precision-at-least {config.precision_at_least}: {path} is not there",
+            expected="a run folder, whose validation examples tell which threshold keeps that",
+            remedy="evaluate the run folder, or leave --precision-at-least out",
+        )
+    return None
 
 
 def _training_examples(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from lasttoken.data.examples import Example
 from lasttoken.data.readers import LabeledData, read_labeled
 from lasttoken.data.splits import Splits, split_examples
 from lasttoken.data.unicode import check_unicode
-from lasttoken.errors import DatasetError
+from lasttoken.errors import ConfigError, DatasetError
 from lasttoken.events import EventCallback, Note, ignore
 from lasttoken.model.tokens import TokenizedTexts
 
@@ -150,3 +151,26 @@ def describe_lengths(name: str, texts: TokenizedTexts) -> str:
         f"{cut_texts:,} texts ({cut_texts / len(texts):.1%}) are cut at {texts.max_length}, "
         f"which drops {cut_tokens / texts.num_tokens.sum():.1%} of all tokens"
     )
+
+
+def slice_columns(setting: str | None, examples: Sequence[Example]) -> tuple[str, ...]:
+    """Return the columns that `--slice-by` names: one whose name is just that, or several.
+
+    Raises:
+        ConfigError: no example has such a column.
+    """
+    known = sorted({column for example in examples for column in example.extra})
+    if setting is None or setting in known:
+        return () if setting is None else (setting,)
+    columns = tuple(column.strip() for column in setting.split(","))
+    for column in columns:
+        if column not in known:
+            near = difflib.get_close_matches(column, known, n=1)
+            raise ConfigError(
+                f"--slice-by {setting}: the test examples have no column {column!r}",
+                expected="one of " + ", ".join(map(repr, known[:10]))
+                if known
+                else "data with more columns than text and label",
+                remedy=f"did you mean {near[0]!r}?" if near else "leave --slice-by out",
+            )
+    return columns

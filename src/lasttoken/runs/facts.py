@@ -6,7 +6,9 @@ import dataclasses
 import hashlib
 import os
 import platform
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +21,9 @@ from lasttoken.runs.examples import RunExamples
 from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.state import FitResult
 from lasttoken.versions import Stopwatch, machine, package_versions, peak_memory_bytes
+
+# Laps of the stopwatch behind training that the estimate of the time left counts.
+_AFTER_TRAINING = ("save", "evaluate", "measure", "report")
 
 
 def new_record(
@@ -89,12 +94,21 @@ def weights_sha256(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def run_results(fitted: FitResult, watch: Stopwatch) -> dict[str, Any]:
-    """Return what `run.json` says about the outcome: epoch, steps, seconds, memory."""
+def run_results(
+    fitted: FitResult, watch: Stopwatch, model: Path, test_texts: TokenizedTexts
+) -> dict[str, Any]:
+    """Return what `run.json` says about the outcome: epoch, steps, seconds, memory, size, rate.
+
+    Args:
+        fitted: what training gave.
+        watch: with the laps "train", "save", "evaluate", and later ones as they come.
+        model: the model folder.
+        test_texts: whose pass is the lap "evaluate".
+    """
     estimate = fitted.estimated_seconds
     actual = None
     if estimate is not None and fitted.seconds_at_estimate is not None:
-        after_training = sum(watch.seconds.get(lap, 0.0) for lap in ("save", "evaluate", "report"))
+        after_training = sum(watch.seconds.get(lap, 0.0) for lap in _AFTER_TRAINING)
         actual = watch.seconds["train"] - fitted.seconds_at_estimate + after_training
     return {
         "best_epoch": fitted.best_epoch,
@@ -105,6 +119,9 @@ def run_results(fitted: FitResult, watch: Stopwatch) -> dict[str, Any]:
         "time_left_estimated": estimate,
         "time_left_actual": actual,
         "peak_memory_bytes": peak_memory_bytes(),
+        "model_bytes": sum(path.stat().st_size for path in model.iterdir()),
+        "texts_per_second": len(test_texts) / watch.seconds["evaluate"],
+        "tokens_per_second": int(test_texts.lengths.sum()) / watch.seconds["evaluate"],
     }
 
 
@@ -135,9 +152,14 @@ def record_facts(record: Mapping[str, Any]) -> dict[str, dict[str, str]]:
             "time left as estimated, seconds": _seconds(results["time_left_estimated"]),
             "time left as it was, seconds": _seconds(results["time_left_actual"]),
             "peak memory": _bytes(results["peak_memory_bytes"]),
+            "model folder": _bytes(results["model_bytes"]),
+            "predictions": f"{results['texts_per_second']:,.0f} texts or "
+            f"{results['tokens_per_second']:,.0f} tokens a second",
         },
         "Provenance": {
-            "command": " ".join(record["command"]),
+            "command": shlex.join(record["command"]),
+            "seed": str(record["settings"]["seed"]),
+            "weights before training, sha256": resolved["model_sha256"][:16],
             **{name: str(value) for name, value in record["machine"].items()},
             **record["versions"],
         },

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from lasttoken.config import PredictConfig
 from lasttoken.data.columns import choose_columns
 from lasttoken.data.readers import RowReader, iter_rows
 from lasttoken.data.writers import open_writer
-from lasttoken.errors import DatasetError
+from lasttoken.errors import ConfigError, DatasetError
 from lasttoken.estimator import TextClassifier
+from lasttoken.evaluation.abstaining import choose_level
+from lasttoken.evaluation.decisions import Decisions
 from lasttoken.events import EventCallback, Note, Progress
 from lasttoken.model.device import resolve_device, resolve_precision
 from lasttoken.model.folder import ModelRecord
@@ -26,6 +31,7 @@ TEXTS_PER_CHUNK = 2_000
 
 _COLUMNS = ("predicted_label", "predicted_probability")
 _LAST_COLUMNS = ("num_tokens", "truncated")
+_ABSTAINED = "abstained"  # only where a threshold was asked for
 
 
 @dataclass(frozen=True)
@@ -36,11 +42,13 @@ class PredictOutcome:
         num_texts: texts classified.
         num_truncated: texts that were cut at the model's limit.
         num_found: texts whose answers an interrupted attempt had left.
+        num_abstained: texts that are left to a person; None where nobody asked.
     """
 
     num_texts: int
     num_truncated: int
     num_found: int
+    num_abstained: int | None
 
 
 def run_prediction(config: PredictConfig, *, on_event: EventCallback) -> PredictOutcome:
@@ -67,7 +75,9 @@ def run_prediction(config: PredictConfig, *, on_event: EventCallback) -> Predict
     text_column = _text_column(config, reader, classifier.loaded_.record, on_event)
     reader.require(text_column)
     labels = classifier.loaded_.classifier.labels.labels
-    added = (*_COLUMNS, *(f"probability_{label}" for label in labels), *_LAST_COLUMNS)
+    threshold = _threshold(config, classifier.loaded_.record, on_event)
+    last = _LAST_COLUMNS if threshold is None else (*_LAST_COLUMNS, _ABSTAINED)
+    added = (*_COLUMNS, *(f"probability_{label}" for label in labels), *last)
     clashes = [column for column in added if column in reader.columns]
     if clashes:
         raise DatasetError(
@@ -75,8 +85,11 @@ def run_prediction(config: PredictConfig, *, on_event: EventCallback) -> Predict
             expected="none of the columns that predict appends: " + ", ".join(added[:4]) + " ...",
             remedy=f"rename column {clashes[0]!r}",
         )
-    store = AnswerStore(config.output, _context(classifier) if config.output else {})
-    num_texts = num_truncated = num_found = 0
+    # The head contains the temperature; times it, logits are what training left.
+    temperature = classifier.loaded_.record.temperature if config.uncalibrated else 1.0
+    context = _context(classifier, temperature) if config.output else {}
+    store = AnswerStore(config.output, context)
+    num_texts = num_truncated = num_found = num_abstained = 0
     with open_writer(
         config.output, (*reader.columns, *added), overwrite=config.overwrite
     ) as writer:
@@ -84,12 +97,14 @@ def run_prediction(config: PredictConfig, *, on_event: EventCallback) -> Predict
             texts = classifier.tokenize([str(row[text_column]) for row in rows], on_event=on_event)
             answers = store.find(texts)
             if answers is None:
-                probs = classifier.probs(classifier.predict_logits(texts, on_event=on_event))
+                logits = classifier.predict_logits(texts, on_event=on_event) * temperature
+                probs = classifier.probs(logits.astype(np.float32))
                 answers = Answers(probs, texts.num_tokens, texts.truncated)
                 store.keep(texts, answers)
             else:
                 num_found += len(rows)
-            columns = _columns(answers, labels)
+            columns = _columns(answers, labels, threshold)
+            num_abstained += sum(bool(row.get(_ABSTAINED)) for row in columns)
             writer.write([{**row, **added} for row, added in zip(rows, columns, strict=True)])
             num_texts += len(rows)
             num_truncated += int(answers.truncated.sum())
@@ -99,7 +114,9 @@ def run_prediction(config: PredictConfig, *, on_event: EventCallback) -> Predict
     if num_found:
         text = f"{num_found:,} texts were classified before the interruption, and not again"
         on_event(Note(text))
-    return PredictOutcome(num_texts, num_truncated, num_found)
+    return PredictOutcome(
+        num_texts, num_truncated, num_found, None if threshold is None else num_abstained
+    )
 
 
 def _text_column(
@@ -117,7 +134,41 @@ def _text_column(
     ).text
 
 
-def _context(classifier: TextClassifier) -> dict[str, str]:
+def _threshold(config: PredictConfig, record: ModelRecord, on_event: EventCallback) -> float | None:
+    """Return the probability below which a text is left to a person; None if nobody asked.
+
+    Raises:
+        ConfigError: no threshold promises the wished accuracy.
+    """
+    wished = config.target_accuracy
+    if wished is None:
+        return config.abstain_below
+    found = Decisions.from_record(record.temperature, record.coverage_levels, record.thresholds)
+    level = choose_level(found.coverage_levels, wished)
+    if level is None:
+        most = max((each.promised for each in found.coverage_levels), default=None)
+        known = (
+            "no threshold at all" if most is None else f"at most {math.floor(1000 * most) / 1000}"
+        )
+        raise ConfigError(
+            f"--target-accuracy {wished}: the model's validation examples promise {known}",
+            expected="an accuracy that a threshold was found for in training",
+            remedy="--abstain-below P, or train with more validation examples"
+            if most is None
+            else f"--target-accuracy {math.floor(1000 * most) / 1000}, or train with more "
+            "validation examples",
+        )
+    on_event(
+        Note(
+            f"target accuracy {wished}: texts below {level.threshold:.4f} are left to a person; "
+            f"{level.coverage:.1%} of the validation examples were answered, "
+            f"{level.num_right / level.num_answered:.1%} of these rightly"
+        )
+    )
+    return level.threshold
+
+
+def _context(classifier: TextClassifier, temperature: float) -> dict[str, str]:
     """Return what decides answers beside the texts."""
     device = resolve_device(classifier.device)
     model = classifier.loaded_.classifier
@@ -126,10 +177,13 @@ def _context(classifier: TextClassifier) -> dict[str, str]:
         "precision": resolve_precision(classifier.precision, device),
         "device": str(device),
         "reading_path": model.proof.path,
+        "temperature": repr(temperature),
     }
 
 
-def _columns(answers: Answers, labels: Sequence[str]) -> list[dict[str, Any]]:
+def _columns(
+    answers: Answers, labels: Sequence[str], threshold: float | None
+) -> list[dict[str, Any]]:
     """Return the added columns of each text."""
     best = answers.probs.argmax(axis=1)
     return [
@@ -139,6 +193,7 @@ def _columns(answers: Answers, labels: Sequence[str]) -> list[dict[str, Any]]:
             **{f"probability_{name}": float(p) for name, p in zip(labels, probs, strict=True)},
             "num_tokens": int(answers.num_tokens[row]),
             "truncated": bool(answers.truncated[row]),
+            **({} if threshold is None else {_ABSTAINED: bool(probs[best[row]] < threshold)}),
         }
         for row, probs in enumerate(answers.probs)
     ]

@@ -43,7 +43,7 @@ def run_folder(config: TrainConfig) -> Path:
     """Return the folder given, else one such as runs/movie-reviews-smollm2."""
     if config.output_dir:
         return Path(config.output_dir)
-    return Path("runs") / f"{_short(config.data)}-{_short(config.model)}"
+    return Path("runs") / f"{short_name(config.data)}-{short_name(config.model)}"
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -139,7 +139,8 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
+    """Return what a path or Hub id is called in short: its last part, without a file's ending."""
     path = Path(name)
     is_file = path.suffix in {".csv", ".tsv", ".jsonl", ".json", ".ndjson", ".parquet", ".gguf"}
     if is_file:

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lasttoken.config import EvaluateConfig, ExplainMethod, TrainConfig
 from lasttoken.data.examples import Example
 from lasttoken.data.labels import LabelSpec
-from lasttoken.data.writers import write_table
 from lasttoken.durable import telling
 from lasttoken.estimator import TextClassifier
 from lasttoken.evaluation.baseline import BaselineResult, majority_baseline, tfidf_baseline
-from lasttoken.evaluation.evaluate import Evaluation, metrics_dict, write_metrics
-from lasttoken.evaluation.metrics import ClassificationMetrics, classification_metrics
-from lasttoken.evaluation.report.page import ReportContent, write_report
+from lasttoken.evaluation.decisions import Decisions
+from lasttoken.evaluation.evaluate import ScoredExamples, evaluation_dict, write_metrics
+from lasttoken.evaluation.explain import explain
+from lasttoken.evaluation.failures import ConfidentErrors, confident_errors, errors_dict
+from lasttoken.evaluation.metrics import LabelIds, Probs
+from lasttoken.evaluation.report.page import write_report
 from lasttoken.evaluation.report.plots import write_plots
+from lasttoken.evaluation.verdict import caveats, verdict
 from lasttoken.events import EpochEnd, EventCallback, Note, Progress, ignore
+from lasttoken.model.tokens import TokenizedTexts
+from lasttoken.runs.examples import slice_columns
+from lasttoken.runs.predictions import write_predictions
 
 
 def label_ids(labels: LabelSpec, examples: Sequence[Example]) -> NDArray[np.int64]:
@@ -68,45 +75,103 @@ def run_baselines(
 def score(
     classifier: TextClassifier,
     examples: Sequence[Example],
+    texts: TokenizedTexts,
     logits: NDArray[np.float32],
     path: Path,
-) -> ClassificationMetrics:
-    """Write the predictions of labeled examples as Parquet, and return their scores.
-
-    The file holds file, row, text hash, true label and logits of each example.
+) -> ScoredExamples:
+    """Keep the predictions of labeled examples, and return them.
 
     Shapes:
-        logits (N, C), rows in the order of the N examples.
+        texts N; logits (N, C); rows in the order of the N examples.
     """
+    write_predictions(path, examples, logits)
     labels = classifier.loaded_.classifier.labels
-    with telling(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    contents = (example.text.encode("utf-8", "surrogatepass") for example in examples)
-    write_table(
-        path,
-        {
-            "file": [example.file for example in examples],
-            "row": [example.row for example in examples],
-            "text_sha256": [hashlib.sha256(content).hexdigest() for content in contents],
-            "label": [example.label for example in examples],
-            "logits": logits.astype(np.float64).tolist(),
-        },
+    return ScoredExamples(
+        examples,
+        label_ids(labels, examples),
+        logits,
+        classifier.probs(logits),
+        texts.num_tokens,
+        texts.truncated,
     )
-    return classification_metrics(
-        label_ids(labels, examples), classifier.probs(logits), labels.labels
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """What a report is asked to show beside what it always shows.
+
+    Attributes:
+        slice_by: columns by which accuracy is told apart.
+        precision_at_least: a wished precision of each label, or None.
+        explain: how the words that mattered are found.
+        seed: of the bootstraps.
+    """
+
+    slice_by: tuple[str, ...]
+    precision_at_least: float | None
+    explain: ExplainMethod
+    seed: int
+
+
+def report_settings(
+    config: TrainConfig | EvaluateConfig, seed: int, examples: Sequence[Example]
+) -> ReportSettings:
+    """Return what a report of these examples is asked to show.
+
+    Raises:
+        ConfigError: `--slice-by` names a column that no example has.
+    """
+    columns = slice_columns(config.slice_by, examples)
+    return ReportSettings(columns, config.precision_at_least, config.explain, seed)
+
+
+def measure(
+    classifier: TextClassifier,
+    test: ScoredExamples,
+    *,
+    validation: tuple[LabelIds, Probs] | None,
+    baselines: Sequence[BaselineResult],
+    settings: ReportSettings,
+    on_event: EventCallback = ignore,
+) -> dict[str, Any]:
+    """Return all that is measured of a classifier's answers, in the form of `metrics.json`."""
+    labels, record = classifier.loaded_.classifier.labels.labels, classifier.loaded_.record
+    on_event(Progress("report", 0, 3, "parts"))
+    metrics = evaluation_dict(
+        test,
+        labels=labels,
+        decisions=Decisions.from_record(
+            record.temperature, record.coverage_levels, record.thresholds
+        ),
+        validation=validation,
+        baselines=baselines,
+        slice_by=settings.slice_by,
+        precision_at_least=settings.precision_at_least,
+        seed=settings.seed,
     )
+    on_event(Progress("report", 1, 3, "parts"))
+    errors = confident_errors(test.examples, test.label_ids, test.probs)
+    words = _words(classifier, test.examples, errors, settings.explain, on_event)
+    return {
+        **metrics,
+        "verdict": verdict(metrics),
+        "caveats": caveats(metrics),
+        "num_errors": errors.num_errors,
+        "explained_by": settings.explain,
+        "errors": errors_dict(errors, test.examples, labels, words),
+    }
 
 
 def write_results(
     folder: Path,
-    evaluation: Evaluation,
-    labels: LabelSpec,
+    metrics: Mapping[str, Any],
     *,
     title: str,
-    history: Sequence[EpochEnd] = (),
-    best_epoch: int | None = None,
     facts: Mapping[str, Mapping[str, str]],
     notes: Sequence[str] = (),
+    history: Sequence[EpochEnd] = (),
+    best_epoch: int | None = None,
+    label_issues: Mapping[str, Any] | None = None,
     on_event: EventCallback = ignore,
 ) -> dict[str, Any]:
     """Write `metrics.json`, `plots/` and `report.html`, all from the same numbers.
@@ -114,31 +179,22 @@ def write_results(
     Returns:
         The content of `metrics.json`.
     """
-    on_event(Progress("report", 0, 2, "files"))
-    metrics = metrics_dict(evaluation, labels.labels)
-    write_metrics(folder / "metrics.json", metrics)
-    on_event(Progress("report", 1, 2, "files"))
     rows = [history_row(epoch) for epoch in history]
+    complete = {
+        **metrics,
+        "title": title,
+        "notes": list(notes),
+        "training": {"history": rows, "best_epoch": best_epoch} if rows else None,
+        "label_issues": label_issues,
+        "run": facts,
+    }
+    write_metrics(folder / "metrics.json", complete)
+    on_event(Progress("report", 2, 3, "parts"))
     with telling(folder / "plots"):
-        plots = write_plots(folder / "plots", rows, evaluation.test, best_epoch)
-    write_report(
-        folder / "report.html",
-        ReportContent(
-            title=title,
-            verdict=evaluation.verdict,
-            labels=labels.labels,
-            test=evaluation.test,
-            validation=evaluation.validation,
-            baselines=evaluation.baselines,
-            history=rows,
-            best_epoch=best_epoch,
-            plots=plots,
-            facts=facts,
-            notes=notes,
-        ),
-    )
-    on_event(Progress("report", 2, 2, "files"))
-    return metrics
+        plots = write_plots(folder / "plots", complete)
+    write_report(folder / "report.html", complete, plots)
+    on_event(Progress("report", 3, 3, "parts"))
+    return complete
 
 
 def history_row(epoch: EpochEnd) -> dict[str, Any]:
@@ -146,3 +202,18 @@ def history_row(epoch: EpochEnd) -> dict[str, Any]:
     row = dataclasses.asdict(epoch)
     del row["is_best"]
     return row
+
+
+def _words(
+    classifier: TextClassifier,
+    examples: Sequence[Example],
+    errors: ConfidentErrors,
+    method: ExplainMethod,
+    on_event: EventCallback,
+) -> list[list[tuple[str, float]]]:
+    """Return the parts of each wrongly answered text, and how much each spoke for the answer."""
+    if method == "none" or not len(errors.rows):
+        return []
+    texts = [examples[row].text for row in errors.rows.tolist()]
+    explained = explain(classifier, texts, errors.predicted_ids, method=method, on_event=on_event)
+    return [[(span.text, span.weight) for span in spans] for spans in explained]

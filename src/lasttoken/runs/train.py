@@ -13,8 +13,6 @@ from lasttoken.config import TrainConfig
 from lasttoken.data.splits import fingerprint
 from lasttoken.errors import RunError, StoppedError, TerminatedError
 from lasttoken.estimator import TextClassifier
-from lasttoken.evaluation.evaluate import Evaluation
-from lasttoken.evaluation.verdict import verdict
 from lasttoken.events import EventCallback, Note, NoteKeeper, Progress
 from lasttoken.launch import process_rank
 from lasttoken.model.tokens import TokenizedTexts
@@ -27,6 +25,7 @@ from lasttoken.runs.examples import (
 from lasttoken.runs.facts import new_record, record_facts, run_results
 from lasttoken.runs.history import HistoryWriter
 from lasttoken.runs.lock import run_lock
+from lasttoken.runs.predictions import TEST, VALIDATION
 from lasttoken.runs.record import (
     CHECKPOINTS_NAME,
     open_run_folder,
@@ -35,8 +34,9 @@ from lasttoken.runs.record import (
     run_folder,
     run_status,
     settings_of,
+    short_name,
 )
-from lasttoken.runs.results import run_baselines, score, write_results
+from lasttoken.runs.results import measure, report_settings, run_baselines, score, write_results
 from lasttoken.runs.resume import check_unchanged, clear_finished, finish_run_folder
 from lasttoken.training.batches import num_steps_per_epoch
 from lasttoken.training.preparation import PreparedTraining
@@ -96,6 +96,7 @@ def run_training(
     if process_rank() > 0:
         classifier.train(prepared, checkpoints=_checkpoints(config), on_event=told)
         return None
+    report_settings(config, config.seed, data.splits.test)  # an unknown column is told here
     test_texts = prepared.tokenize(data.splits.test, on_event=told)
     _tell_plan(prepared, test_texts, told)
     record = new_record(settings, command, data, prepared, test_texts)
@@ -139,6 +140,15 @@ def _carry_out(run: _Run, classifier: TextClassifier, told: NoteKeeper) -> Train
     labels = run.prepared.loaded.classifier.labels
     baselines = run_baselines(labels, splits.train, splits.test, seed=config.seed, on_event=told)
     watch.lap("baselines")
+    label_issues = None
+    if config.label_check:
+        from lasttoken.runs.label_check import check_labels
+
+        texts = run.test_texts
+        label_issues = check_labels(
+            run.prepared, splits, texts, folder=folder, seed=config.seed, on_event=told
+        )
+        watch.lap("label check")
     record = run.record
     history = HistoryWriter(told, folder, record)
     fitted = classifier.train(
@@ -157,27 +167,35 @@ def _carry_out(run: _Run, classifier: TextClassifier, told: NoteKeeper) -> Train
     classifier.save_pretrained(folder / "model")
     told(Progress("save", 1, 1, "models"))
     watch.lap("save")
-    predictions = folder / "predictions"
-    validation_scores = score(
-        classifier, splits.validation, fitted.validation_logits, predictions / "validation.parquet"
-    )
     test_logits = classifier.predict_logits(run.test_texts, phase="evaluate", on_event=told)
-    test_scores = score(classifier, splits.test, test_logits, predictions / "test.parquet")
     watch.lap("evaluate")
-    record["results"] = run_results(fitted, watch)
+    validating = run.prepared.validating.texts
+    logits = fitted.validation_logits
+    validation = score(classifier, splits.validation, validating, logits, folder / VALIDATION)
+    test = score(classifier, splits.test, run.test_texts, test_logits, folder / TEST)
+    metrics = measure(
+        classifier,
+        test,
+        validation=(validation.label_ids, validation.probs),
+        baselines=baselines,
+        settings=report_settings(config, config.seed, splits.test),
+        on_event=told,
+    )
+    watch.lap("measure")
+    record["results"] = run_results(fitted, watch, folder / "model", run.test_texts)
     metrics = write_results(
         folder,
-        Evaluation(test_scores, validation_scores, baselines, verdict(test_scores, baselines)),
-        labels,
-        title=f"{config.data} with {config.model}",
-        history=fitted.history,
-        best_epoch=fitted.best_epoch,
+        metrics,
+        title=f"{short_name(config.data)} with {short_name(config.model)}",
         facts=record_facts(record),
         notes=told.warnings,
+        history=fitted.history,
+        best_epoch=fitted.best_epoch,
+        label_issues=label_issues,
         on_event=told,
     )
     watch.lap("report")
-    record["results"] = run_results(fitted, watch)
+    record["results"] = run_results(fitted, watch, folder / "model", run.test_texts)
     finish_run_folder(folder, record)
     return TrainOutcome(folder, metrics, watch.total, was_finished=False)
 

@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lasttoken.config import Trainable, check_ranges, parse_depth, parse_trainable
+from lasttoken.evaluation.decisions import Decisions
 from lasttoken.events import EpochEnd
 from lasttoken.model.device import Precision
+from lasttoken.settings import Trainable, check_ranges, parse_depth, parse_trainable
 from lasttoken.training.passes import PassSoFar
 from lasttoken.training.probe_heads import ProbeTable
 
@@ -140,6 +141,7 @@ class FitResult:
         history: one entry an epoch.
         best_epoch: counted from 1.
         validation_logits: (N, C) of the validation examples, in their order, at `best_epoch`.
+        decisions: fitted on them; the head and these logits contain the temperature.
         num_steps: optimizer steps taken.
         stopped_early: True if early stopping ended training.
         estimated_seconds: the estimate of the time left, given after some measured steps, or None.
@@ -154,3 +156,4 @@ class FitResult:
     stopped_early: bool
     estimated_seconds: float | None
     seconds_at_estimate: float | None
+    decisions: Decisions = field(default_factory=Decisions)

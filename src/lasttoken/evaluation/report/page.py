@@ -2,152 +2,190 @@
 
 No script, no link, no font or image from elsewhere: the file can be mailed, archived and opened
 on a machine without network. Everything shown is escaped; only the plots' SVG is trusted.
+
+Every number comes from `metrics.json` and says where it stands there:
+
+    <data value="0.8735" data-at="test.accuracy">0.874</data>
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import base64
+import hashlib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from lasttoken.durable import replace_file
-from lasttoken.evaluation.baseline import MAJORITY, TFIDF, BaselineResult
-from lasttoken.evaluation.metrics import ClassificationMetrics
+from lasttoken.evaluation.baseline import MAJORITY, TFIDF
+from lasttoken.evaluation.report.numbers import FILTERS, At
 
 BESIDE_UP_TO = 6  # labels; the plot of so few fits beside its table
-FULL_MATRIX_UP_TO = 30  # labels; with more of them the table lists the commonest mistakes
-MOST_MISTAKES = 15
+NAMED_UP_TO = 14  # characters; where a label is longer, columns of the matrix are numbered
+FULL_MATRIX_UP_TO = 30  # labels; of more the table lists the commonest mistakes
 
 BASELINE_NAMES = {
     MAJORITY: "Majority: always the commonest training label",
     TFIDF: "TF-IDF + logistic regression",
 }
-PLOT_TITLES = {"loss": "Loss", "accuracy": "Accuracy", "confusion_matrix": "Confusion matrix"}
+
+SECTIONS = {
+    "baselines": "Beside its baselines",
+    "labels": "Each label",
+    "confusion": "Which labels are confused",
+    "calibration": "Can its probabilities be believed",
+    "abstaining": "Leave the unsure ones to a person",
+    "thresholds": "A threshold for each label",
+    "slices": "Where it fails",
+    "label-issues": "Labels that look wrong",
+    "learning": "How it learned",
+    "made": "How it was made",
+}
+COMPARED = {
+    "scores": "Scores",
+    "pairs": "Differences, pair by pair",
+    "labels": "Each label",
+    "abstaining": "Accuracy by coverage",
+    "cost": "Cost",
+    "settings": "Settings that differ",
+}
+EXPLAINED = {
+    "leave-one-out": "A word's weight is how much less probable the answer becomes without it.",
+    "integrated-gradients": "A word's weight is its share of the answer's score by integrated "
+    "gradients.",
+}
 
 
-@dataclass(frozen=True)
-class ReportContent:
-    """What the page shows, from top to bottom.
-
-    Attributes:
-        title: of the page, such as "movie-reviews with gpt2".
-        verdict: the first thing read (see `verdict.verdict`).
-        labels: C label strings in their stored order.
-        test: the model's scores on the test examples.
-        validation: on the validation examples, or None.
-        baselines: scored on the same test examples.
-        history: a mapping an epoch, with the keys of `history.jsonl`; may be empty.
-        best_epoch: the kept epoch, counted from 1, or None.
-        plots: name to SVG element, from `plots.write_plots`; the only trusted markup.
-        facts: section ("Data", "Model", "Settings", "Cost", "Provenance") to name to value.
-        notes: lines worth reading before the numbers are trusted.
-    """
-
-    title: str
-    verdict: str
-    labels: tuple[str, ...]
-    test: ClassificationMetrics
-    validation: ClassificationMetrics | None = None
-    baselines: Sequence[BaselineResult] = ()
-    history: Sequence[Mapping[str, float]] = ()
-    best_epoch: int | None = None
-    plots: Mapping[str, str] = field(default_factory=dict)
-    facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    notes: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """One cell of the confusion matrix off its diagonal."""
-
-    true: str
-    predicted: str
-    count: int
-    share: float
-
-
-def write_report(path: Path, content: ReportContent) -> None:
+def write_report(path: Path, metrics: Mapping[str, Any], plots: Mapping[str, str]) -> None:
     """Write the report as one HTML file, whole or not at all.
+
+    Args:
+        path: of the file.
+        metrics: the content of `metrics.json`.
+        plots: name to SVG element, from `plots.write_plots`; the only trusted markup.
 
     Raises:
         OSError: the folder is missing or not writable.
     """
-    replace_file(path, render_report(content).encode())
+    replace_file(path, render_report(metrics, plots).encode("utf-8", "replace"))
 
 
-def render_report(content: ReportContent) -> str:
+def render_report(metrics: Mapping[str, Any], plots: Mapping[str, str]) -> str:
     """Return the report as HTML."""
+    from markupsafe import Markup
+
+    num_labels = len(metrics["labels"])
+    missing = {
+        name
+        for name, key in (("label-issues", "label_issues"), ("learning", "training"))
+        if metrics[key] is None
+    }
+    return render_page(
+        "report.html.j2",
+        metrics,
+        plots={name: Markup(svg) for name, svg in plots.items()},
+        plot_texts=_plot_texts(metrics),
+        sections=[(name, title) for name, title in SECTIONS.items() if name not in missing],
+        baseline_names=BASELINE_NAMES,
+        explained=EXPLAINED.get(metrics["explained_by"], ""),
+        num_labels=num_labels,
+        numbered=num_labels > BESIDE_UP_TO or max(map(len, metrics["labels"])) > NAMED_UP_TO,
+        beside=num_labels <= BESIDE_UP_TO,
+        full_matrix=num_labels <= FULL_MATRIX_UP_TO,
+        asks_precision=any("precision_at_least" in t for t in metrics["thresholds"].values()),
+    )
+
+
+def write_comparison(path: Path, content: Mapping[str, Any], plots: Mapping[str, str]) -> None:
+    """Write the report of several runs side by side.
+
+    Args:
+        path: of the file.
+        content: of `comparison.json`.
+        plots: name to SVG element, from `plots.write_comparison_plots`.
+
+    Raises:
+        OSError: the folder is missing or not writable.
+    """
+    from markupsafe import Markup
+
+    names = list(content["runs"])
+    page = render_page(
+        "compare.html.j2",
+        content,
+        plots={name: Markup(svg) for name, svg in plots.items()},
+        plot_texts={
+            "coverage": "Accuracy of each run's answers by the share of texts that is answered.",
+            **{
+                f"confusion_matrix_{number}": f"Confusion matrix of {name}."
+                for number, name in enumerate(names, start=1)
+            },
+        },
+        matrices=[(name, f"confusion_matrix_{n}") for n, name in enumerate(names, start=1)],
+        sections=list(COMPARED.items()),
+        num_labels=len(content["labels"]),
+    )
+    replace_file(path, page.encode("utf-8", "replace"))
+
+
+def render_page(template: str, metrics: Mapping[str, Any], **parts: Any) -> str:  # noqa: ANN401
+    """Return a page of numbers as HTML.
+
+    Args:
+        template: its name in this folder.
+        metrics: whose numbers are shown, as `m`.
+        parts: further values of the template.
+    """
     import jinja2
     from markupsafe import Markup
 
+    style = _resource("style.css")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FunctionLoader(_resource),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters.update(share=_share, number=_number, count=_count, setting=_setting)
-    source = resources.files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source).render(
-        content=content,
-        plots={name: Markup(svg) for name, svg in content.plots.items()},
-        plot_titles=PLOT_TITLES,
-        plot_texts=_plot_texts(content),
-        baseline_names=BASELINE_NAMES,
-        beside=len(content.labels) <= BESIDE_UP_TO,
-        full_matrix=len(content.labels) <= FULL_MATRIX_UP_TO,
-        mistakes=commonest_mistakes(content.test),
+    environment.filters.update(FILTERS)
+    return environment.get_template(template).render(
+        m=At(metrics), style=Markup(style), style_hash=Markup(f"sha256-{digest}"), **parts
     )
 
 
-def commonest_mistakes(metrics: ClassificationMetrics, limit: int = MOST_MISTAKES) -> list[Mistake]:
-    """Return the largest cells off the diagonal, the larger share of its row first of equals."""
-    names = [entry.label for entry in metrics.per_label]
-    mistakes = [
-        Mistake(names[row], names[column], count, count / sum(counts))
-        for row, counts in enumerate(metrics.confusion_matrix)
-        for column, count in enumerate(counts)
-        if count > 0 and row != column
-    ]
-    return sorted(mistakes, key=lambda cell: (-cell.count, -cell.share))[:limit]
+def _resource(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _plot_texts(content: ReportContent) -> dict[str, str]:
+def _plot_texts(metrics: Mapping[str, Any]) -> dict[str, str]:
     """Return what each plot shows in one sentence, for those who cannot see it."""
+    test, calibration = metrics["test"], metrics["calibration"]
     texts = {
         "confusion_matrix": (
-            f"Confusion matrix of {len(content.labels)} labels on "
-            f"{content.test.num_examples:,} test examples; {content.test.num_correct:,} lie on "
-            "the diagonal."
-        )
+            f"Confusion matrix of {len(metrics['labels'])} labels on "
+            f"{test['num_examples']:,} test examples; {test['num_correct']:,} lie on the diagonal."
+        ),
+        "reliability": (
+            "Accuracy by probability of the predicted label; calibration error "
+            f"{calibration['before']['ece']:.3f} before scaling, "
+            f"{calibration['after']['ece']:.3f} after."
+        ),
+        "coverage": "Accuracy of the answers by the share of texts that is answered; the table "
+        "beside it holds the numbers.",
+        "roc": "ROC curve of each label against the rest; the table above holds the areas.",
+        "precision_recall": "Precision-recall curve of each label against the rest; the table "
+        "above holds the areas.",
+        "thresholds": "Precision, recall and F1 of each label by threshold; the table below holds "
+        "the thresholds chosen.",
     }
-    if content.history:
-        last = content.history[-1]
-        for name in ("loss", "accuracy"):
-            train, validation = last.get(f"train_{name}"), last.get(f"validation_{name}")
+    if metrics["training"] is not None:
+        history = metrics["training"]["history"]
+        for name, title in (("loss", "Loss"), ("accuracy", "Accuracy")):
+            last = history[-1]
             texts[name] = (
-                f"{PLOT_TITLES[name]} over {len(content.history)} epochs; at the end "
-                f"{_number(train)} in training and {_number(validation)} in validation."
+                f"{title} over {len(history)} epochs; at the end {last[f'train_{name}']:.4g} in "
+                f"training and {last[f'validation_{name}']:.4g} in validation."
             )
     return texts
-
-
-def _share(value: float | None) -> str:
-    """Format a share of 1, such as accuracy: 0.912."""
-    return "n/a" if value is None or not math.isfinite(value) else f"{value:.3f}"
-
-
-def _number(value: float | None) -> str:
-    """Format any number with four digits: 0.6931, 12.35, 5e-05."""
-    return "n/a" if value is None or not math.isfinite(value) else f"{value:.4g}"
-
-
-def _count(value: float) -> str:
-    """Format a whole number: 1,066."""
-    return f"{value:,.0f}"
-
-
-def _setting(value: object) -> str:
-    """Format a baseline's setting: 104,870; 9.49; 1, 2."""
-    if isinstance(value, list | tuple):
-        return ", ".join(_setting(entry) for entry in value)
-    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,131 @@
+"""Failures: the examples that the model got wrong, the surest first, and the pairs it confuses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lasttoken.data.examples import Example
+from lasttoken.evaluation.metrics import LabelIds, Probs
+
+MOST_ERRORS = 20
+MOST_PAIRS = 10
+TEXTS_OF_A_PAIR = 3
+MOST_CHARACTERS = 200_000  # of all texts shown together; the page stays small
+
+
+@dataclass(frozen=True)
+class ConfidentErrors:
+    """The wrong answers of the highest probability.
+
+    Attributes:
+        rows: indices of the examples, (E,), the surest first.
+        predicted_ids: what the model answered, (E,).
+        probs: of these answers, (E,).
+        num_errors: wrong answers in all.
+    """
+
+    rows: NDArray[np.int64]
+    predicted_ids: LabelIds
+    probs: NDArray[np.float64]
+    num_errors: int
+
+
+def confident_errors(
+    examples: Sequence[Example], label_ids: LabelIds, probs: Probs, limit: int = MOST_ERRORS
+) -> ConfidentErrors:
+    """Return up to `limit` wrong answers, as long as their texts fit on a page.
+
+    Shapes:
+        label_ids (N,); probs (N, C), rows in the order of `examples`.
+    """
+    predicted_ids = probs.argmax(axis=1)
+    confidence = probs[np.arange(len(probs)), predicted_ids]
+    wrong = np.flatnonzero(predicted_ids != label_ids)
+    order = wrong[np.argsort(-confidence[wrong], kind="stable")]
+    rows: list[int] = []
+    room = MOST_CHARACTERS
+    for row in order.tolist():
+        size = len(examples[row].text)
+        if len(rows) == limit:
+            break
+        if size <= room:
+            rows.append(row)
+            room -= size
+    kept = np.array(rows, dtype=np.int64)
+    return ConfidentErrors(kept, predicted_ids[kept], confidence[kept], len(wrong))
+
+
+def confused_pairs(
+    examples: Sequence[Example], label_ids: LabelIds, probs: Probs, labels: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the pairs of labels confused most, with example texts, as in `metrics.json`.
+
+    The commonest come first, of equals the larger share of the true label; texts are the surest
+    of their pair.
+    """
+    predicted_ids = probs.argmax(axis=1)
+    confidence = probs[np.arange(len(probs)), predicted_ids]
+    support = np.bincount(label_ids, minlength=len(labels))
+    wrong = np.flatnonzero(predicted_ids != label_ids)
+    pair_of = label_ids[wrong] * len(labels) + predicted_ids[wrong]
+    pairs, counts = np.unique(pair_of, return_counts=True)
+    shares = counts / support[pairs // len(labels)]
+    found = []
+    for place in np.lexsort((-shares, -counts))[:MOST_PAIRS].tolist():
+        true, predicted = divmod(int(pairs[place]), len(labels))
+        members = wrong[pair_of == pairs[place]]
+        surest = members[np.argsort(-confidence[members], kind="stable")]
+        shown = [row for row in surest.tolist() if len(examples[row].text) <= 2_000]
+        found.append(
+            {
+                "true": labels[true],
+                "predicted": labels[predicted],
+                "count": int(counts[place]),
+                "share": float(shares[place]),
+                "examples": [
+                    {**place_of(examples[row]), "probability": float(confidence[row])}
+                    for row in shown[:TEXTS_OF_A_PAIR]
+                ],
+            }
+        )
+    return found
+
+
+def place_of(example: Example) -> dict[str, Any]:
+    """Return where an example stands, and its text."""
+    return {"file": example.file, "row": example.row, "text": example.text}
+
+
+def errors_dict(
+    errors: ConfidentErrors,
+    examples: Sequence[Example],
+    labels: Sequence[str],
+    words: Sequence[Sequence[tuple[str, float]]],
+) -> list[dict[str, Any]]:
+    """Return the wrong answers in the form of `metrics.json`.
+
+    Args:
+        errors: E of them.
+        examples: all N.
+        labels: C labels.
+        words: for each of the E, its text in parts, each with how much it spoke for the answer;
+            nothing where nobody asked.
+    """
+    found = []
+    for number, row in enumerate(errors.rows.tolist()):
+        example = examples[row]
+        entry = {
+            **place_of(example),
+            "label": example.label,
+            "predicted": labels[int(errors.predicted_ids[number])],
+            "probability": float(errors.probs[number]),
+        }
+        if words:
+            entry["words"] = [[text, round(weight, 6)] for text, weight in words[number]]
+        found.append(entry)
+    return found

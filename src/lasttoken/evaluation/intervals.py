@@ -1,0 +1,183 @@
+"""Intervals: how far a score on so few examples may lie from the score on all there are.
+
+Every interval is of 95 %. Shares of counted examples get Wilson's; everything else is bootstrapped
+over examples: drawn again with replacement, scored, and the middle 95 % of the scores taken.
+Scores that depend on counts alone (F1, MCC) are bootstrapped by drawing counts, which is the same
+and does not grow with the number of examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lasttoken.evaluation.metrics import LabelIds, Probs, brier_scores, log_losses
+
+Interval = tuple[float, float]
+
+CONFIDENCE = 0.95
+RESAMPLES = 1_000  # the ends of the middle 95 % then rest on 25 draws each
+_MOST_NUMBERS = 4_000_000  # drawn at a time: 32 MB
+
+
+def wilson(successes: int, total: int) -> Interval:
+    """Return the interval of a share of counted examples; (0, 1) of none.
+
+    Source:
+        Wilson (1927), by `scipy.stats`; keeps its level where shares are near 0 or 1 and counts
+        are small (Brown, Cai and DasGupta 2001).
+    """
+    if total == 0:
+        return (0.0, 1.0)
+    from scipy.stats import binomtest
+
+    found = binomtest(successes, total).proportion_ci(CONFIDENCE, method="wilson")
+    return (float(found.low), float(found.high))
+
+
+def middle(values: NDArray[np.float64]) -> Interval:
+    """Return the middle 95 % of bootstrapped scores (R,), as Efron's percentile interval.
+
+    Values that are not finite (a score that some draws do not have) are left out.
+    """
+    finite = values[np.isfinite(values)]
+    if len(finite) == 0:
+        return (float("nan"), float("nan"))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(finite, [tail, 1 - tail])
+    return (float(low), float(high))
+
+
+def drawn_counts(
+    counts: NDArray[np.int64], rng: np.random.Generator, resamples: int = RESAMPLES
+) -> Iterator[NDArray[np.int64]]:
+    """Yield counts of cells as drawing their examples again would give them, (r, M) at a time.
+
+    Args:
+        counts: (M,) examples of each cell; cells without any may be left out.
+        rng: draws.
+        resamples: rows in all.
+    """
+    total = int(counts.sum())
+    rows = max(1, _MOST_NUMBERS // len(counts))
+    for start in range(0, resamples, rows):
+        yield rng.multinomial(total, counts / total, size=min(rows, resamples - start))
+
+
+def drawn_means(
+    values: NDArray[np.float64], rng: np.random.Generator, resamples: int = RESAMPLES
+) -> NDArray[np.float64]:
+    """Return the means of values (N, K) over examples that are drawn again, (R, K)."""
+    num_examples = len(values)
+    rows = max(1, _MOST_NUMBERS // (num_examples * values.shape[1]))
+    means = []
+    for start in range(0, resamples, rows):
+        size = (min(rows, resamples - start), num_examples)
+        means.append(values[rng.integers(num_examples, size=size)].mean(axis=1))
+    return np.concatenate(means)
+
+
+@dataclass(frozen=True)
+class ScoreIntervals:
+    """The intervals of `ClassificationMetrics`.
+
+    Attributes:
+        scores: by the names of `ClassificationMetrics.to_dict`.
+        per_label: likewise, of each label, in label order.
+    """
+
+    scores: dict[str, Interval]
+    per_label: tuple[dict[str, Interval], ...]
+
+
+def score_intervals(
+    label_ids: LabelIds, probs: Probs, *, rng: np.random.Generator
+) -> ScoreIntervals:
+    """Return the intervals of every score of one classifier.
+
+    Accuracy, precision and recall are shares of counted examples and get Wilson's interval.
+
+    Shapes:
+        label_ids (N,), N at least 1; probs (N, C).
+    """
+    num_labels = probs.shape[1]
+    predicted_ids = probs.argmax(axis=1)
+    cells, counts = np.unique(label_ids * num_labels + predicted_ids, return_counts=True)
+    true, predicted = np.divmod(cells, num_labels)  # (M,) each: the cells that hold examples
+    drawn: dict[str, list[NDArray[np.float64]]] = {}
+    for draw in drawn_counts(counts, rng):
+        for name, values in scores_of_counts(draw, true, predicted, num_labels).items():
+            drawn.setdefault(name, []).append(values)
+    bootstrapped = {name: np.concatenate(parts) for name, parts in drawn.items()}
+    means = drawn_means(
+        np.stack([log_losses(label_ids, probs), brier_scores(label_ids, probs)], axis=1), rng
+    )
+    hits = np.bincount(label_ids[label_ids == predicted_ids], minlength=num_labels)
+    support = np.bincount(label_ids, minlength=num_labels)
+    answers = np.bincount(predicted_ids, minlength=num_labels)
+    accuracy = wilson(int(hits.sum()), len(label_ids))
+    micro = dict.fromkeys(("micro_precision", "micro_recall", "micro_f1"), accuracy)
+    averages = {n: middle(v) for n, v in bootstrapped.items() if v.ndim == 1}
+    return ScoreIntervals(
+        scores={
+            "accuracy": accuracy,
+            **averages,
+            **micro,
+            "weighted_recall": accuracy,
+            "log_loss": middle(means[:, 0]),
+            "brier": middle(means[:, 1]),
+        },
+        per_label=tuple(
+            {
+                "precision": wilson(int(hits[label]), int(answers[label])),
+                "recall": wilson(int(hits[label]), int(support[label])),
+                "f1": middle(bootstrapped["f1"][:, label]),
+            }
+            for label in range(num_labels)
+        ),
+    )
+
+
+def scores_of_counts(
+    counts: NDArray[np.int64],
+    true: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    num_labels: int,
+) -> dict[str, NDArray[np.float64]]:
+    """Score many confusion matrices at once.
+
+    Args:
+        counts: (R, M) examples of each cell in each matrix.
+        true: (M,) true label ids of the cells.
+        predicted: (M,) predicted label ids of the cells.
+        num_labels: C.
+
+    Returns:
+        name to (R,), and "f1" to (R, C); 0 where scikit-learn says 0 with `zero_division=0`.
+
+    Source:
+        MCC of many labels: Gorodkin (2004), as `sklearn.metrics.matthews_corrcoef`; tested equal.
+    """
+    every = np.arange(num_labels)
+    rows = counts @ (true[:, None] == every).astype(np.float64)  # (R, C) true examples
+    columns = counts @ (predicted[:, None] == every).astype(np.float64)
+    is_hit = (true == predicted)[:, None] & (true[:, None] == every)
+    hits = counts @ is_hit.astype(np.float64)
+    total = counts.sum(axis=1).astype(np.float64)  # (R,)
+    precision, recall = hits / np.maximum(columns, 1), hits / np.maximum(rows, 1)
+    f1 = 2 * hits / np.maximum(rows + columns, 1)
+    weights = rows / total[:, None]
+    covariance = hits.sum(axis=1) * total - (rows * columns).sum(axis=1)
+    spread = (total**2 - (rows**2).sum(axis=1)) * (total**2 - (columns**2).sum(axis=1))
+    return {
+        "macro_precision": precision.mean(axis=1),
+        "macro_recall": recall.mean(axis=1),
+        "macro_f1": f1.mean(axis=1),
+        "weighted_precision": (precision * weights).sum(axis=1),
+        "weighted_f1": (f1 * weights).sum(axis=1),
+        "mcc": np.where(spread > 0, covariance / np.sqrt(np.maximum(spread, 1)), 0.0),
+        "f1": f1,
+    }

@@ -1,0 +1,210 @@
+"""`lasttoken compare`: runs side by side, on the test examples that all of them answered."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+
+from lasttoken.config import CompareConfig
+from lasttoken.durable import replace_file, telling
+from lasttoken.errors import RunError
+from lasttoken.evaluation.compare import comparison_dict
+from lasttoken.evaluation.metrics import Probs
+from lasttoken.evaluation.report.page import write_comparison
+from lasttoken.evaluation.report.plots import write_comparison_plots
+from lasttoken.events import EventCallback, Note, NoteKeeper
+from lasttoken.runs.predictions import TEST, StoredPredictions, read_predictions
+from lasttoken.runs.record import read_record
+
+CONTENT_NAME = "comparison.json"
+_SEED = 123  # of bootstraps: the same intervals every time
+
+_Key = tuple[str, str, int]  # text hash, label, and the how-manieth of these
+
+
+@dataclass(frozen=True)
+class CompareOutcome:
+    """Where a comparison was written, and the content of its `comparison.json`."""
+
+    folder: Path
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Run:
+    folder: Path
+    metrics: Mapping[str, Any]
+    record: Mapping[str, Any]
+    stored: StoredPredictions
+    places: Mapping[_Key, int]
+
+
+def run_comparison(config: CompareConfig, *, on_event: EventCallback) -> CompareOutcome:
+    """Compare runs, or evaluations, on the test examples that all of them answered.
+
+    Raises:
+        RunError: one is no finished run, they have other labels, or no example in common; or the
+            output folder holds something else.
+    """
+    told = NoteKeeper(on_event)
+    runs = dict(zip(_names(config.runs), map(_read, config.runs), strict=True))
+    output = Path(config.output_dir or Path("runs", "-vs-".join(_short(runs))))
+    _check_output(output, overwrite=config.overwrite)
+    first = next(iter(runs.values()))
+    labels = list(first.metrics["labels"])
+    for run in runs.values():
+        if set(run.metrics["labels"]) != set(labels):
+            raise RunError(
+                f"{run.folder}: has labels {', '.join(sorted(run.metrics['labels'])[:8])}",
+                expected=f"those of {first.folder}: {', '.join(sorted(labels)[:8])}",
+                remedy="compare runs of one task",
+            )
+    common = [key for key in first.places if all(key in run.places for run in runs.values())]
+    if not common:
+        raise RunError(
+            f"{' and '.join(str(run.folder) for run in runs.values())}: no test example in common",
+            expected="runs that were scored on the same test examples",
+            remedy="lasttoken evaluate each on one file, then compare RUN/evaluations/FILE of each",
+        )
+    for name, run in runs.items():
+        more = len(run.places) - len(common)
+        if more:
+            told(
+                Note(
+                    f"{name}: {more:,} of its {len(run.places):,} test examples are not the "
+                    f"others' and are left out",
+                    is_warning=True,
+                )
+            )
+    label_ids = np.array([labels.index(label) for _, label, _ in common], dtype=np.int64)
+    answers = {name: _probs(run, common, labels) for name, run in runs.items()}
+    content = {
+        **comparison_dict(label_ids, answers, labels, seed=_SEED),
+        "title": " and ".join(runs),
+        "folders": {name: str(run.folder) for name, run in runs.items()},
+        "cost": {name: _cost(run.record) for name, run in runs.items()},
+        "differing_settings": _differing({name: run.record for name, run in runs.items()}),
+        "notes": told.warnings,
+    }
+    with telling(output):
+        output.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(output / "plots", ignore_errors=True)
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    replace_file(output / CONTENT_NAME, text.encode("utf-8", "surrogatepass"))
+    with telling(output / "plots"):
+        plots = write_comparison_plots(output / "plots", content)
+    write_comparison(output / "report.html", content, plots)
+    return CompareOutcome(output, content)
+
+
+def _read(path: str) -> _Run:
+    """Read a run or an evaluation.
+
+    Raises:
+        RunError: it is neither, or not finished.
+    """
+    folder = Path(path)
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        labels = metrics["labels"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = "is not there" if not folder.exists() else "holds no finished run or evaluation"
+        raise RunError(
+            f"{folder}: {what}",
+            expected="a finished run, or an evaluation such as RUN/evaluations/FILE",
+            remedy="lasttoken train, or lasttoken evaluate, then compare",
+        ) from error
+    stored = read_predictions(folder / TEST)
+    if stored.logits.shape != (len(stored.labels), len(labels)):
+        raise RunError(
+            f"{folder / TEST}: {stored.logits.shape[-1]} logits an example",
+            expected=f"{len(labels)}, one for each label of metrics.json",
+            remedy="make the run or evaluation anew",
+        )
+    seen: Counter[tuple[str, str]] = Counter()
+    places: dict[_Key, int] = {}
+    pairs = zip(stored.texts_sha256, stored.labels, strict=True)
+    for place, (text, label) in enumerate(pairs):
+        places[(text, label, seen[(text, label)])] = place
+        seen[(text, label)] += 1
+    record = read_record(folder) or read_record(folder.parent.parent) or {}
+    return _Run(folder, metrics, record, stored, places)
+
+
+def _probs(run: _Run, keys: Sequence[_Key], labels: Sequence[str]) -> Probs:
+    """Return a run's probabilities of the common examples, (N, C), labels in the first's order."""
+    order = [run.metrics["labels"].index(label) for label in labels]
+    rows = [run.places[key] for key in keys]
+    return np.asarray(softmax(run.stored.logits[rows][:, order], axis=1))
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """Return a name for each run, the shortest ends of their paths that differ.
+
+    Raises:
+        RunError: one folder is given twice, or only one.
+    """
+    resolved = [Path(path).resolve() for path in paths]
+    if len(set(resolved)) < 2 or len(set(resolved)) < len(resolved):
+        raise RunError(
+            f"compare {' '.join(paths)}: " + ("one run" if len(paths) < 2 else "a run twice"),
+            expected="two or more different runs",
+            remedy="lasttoken compare RUN RUN",
+        )
+    for length in range(1, max(len(path.parts) for path in resolved) + 1):
+        names = ["/".join(path.parts[-length:]) for path in resolved]
+        if len(set(names)) == len(names):
+            return names
+    raise AssertionError("different paths differ in their parts")
+
+
+def _short(runs: Mapping[str, Any]) -> list[str]:
+    return [name.replace("/", "-") for name in runs]
+
+
+def _check_output(output: Path, *, overwrite: bool) -> None:
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    if not (output / CONTENT_NAME).is_file():
+        raise RunError(
+            f"--output-dir {output}: holds something that is no comparison",
+            expected="a folder that does not exist, is empty, or holds an earlier comparison",
+            remedy="another --output-dir",
+        )
+    if not overwrite:
+        raise RunError(
+            f"{output}: this comparison is there already",
+            expected="a folder that does not exist or is empty",
+            remedy="--overwrite, to make it anew, or another --output-dir",
+        )
+
+
+def _cost(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run cost, as far as its record tells."""
+    results = record.get("results", {})
+    return {
+        "training_seconds": results.get("seconds", {}).get("train"),
+        "peak_memory_bytes": results.get("peak_memory_bytes"),
+        "model_bytes": results.get("model_bytes"),
+        "texts_per_second": results.get("texts_per_second"),
+    }
+
+
+def _differing(records: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Return the settings in which runs differ: setting to run to value."""
+    settings = {name: record.get("settings", {}) for name, record in records.items()}
+    keys = sorted({key for each in settings.values() for key in each})
+    found = {}
+    for key in keys:
+        values = {name: str(each.get(key, "-")) for name, each in settings.items()}
+        if len(set(values.values())) > 1:
+            found[key] = values
+    return found

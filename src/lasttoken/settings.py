@@ -1,0 +1,138 @@
+"""Settings as people write them: ranges, the forms of a few values, and the file of `--config`."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import numbers
+import re
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from lasttoken.errors import ConfigError
+
+LARGEST_SEED = 2**32 - 1  # that numpy and scikit-learn take
+
+ConfigT = TypeVar("ConfigT")
+
+
+def read_config_file(path: str, config_class: type[ConfigT]) -> dict[str, Any]:
+    """Read settings from a TOML file for `--config`; keys may use dashes or underscores.
+
+    Raises:
+        ConfigError: the file is missing or no TOML, or a key is no setting of `config_class`.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            content = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(
+            f"--config {path}: {error.strerror or error}",
+            expected="a readable TOML file",
+            remedy="check the path given to --config",
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"--config {path}: {error}",
+            expected="TOML, such as: num_epochs = 2",
+            remedy="mend the line named above",
+        ) from error
+    known = {field.name for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
+    settings = {key.replace("-", "_"): value for key, value in content.items()}
+    for key in settings:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            raise ConfigError(
+                f"--config {path}: unknown setting {key!r}",
+                expected="one of " + ", ".join(sorted(known)),
+                remedy=f"did you mean {near[0]!r}?" if near else "remove it",
+            )
+    return settings
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """Which part of a model learns.
+
+    Attributes:
+        kind: "full" (all), "last" (the last blocks, the final norm and the head) or "probe" (the
+            head).
+        num_blocks: K of "last"; None otherwise.
+    """
+
+    kind: Literal["full", "last", "probe"]
+    num_blocks: int | None = None
+
+
+def parse_trainable(value: object) -> Trainable:
+    """Read the setting `trainable`.
+
+    Raises:
+        ConfigError: it is none of full, probe, last-1, last-2 ...
+    """
+    if value == "full" or value == "probe":
+        return Trainable(value)
+    match = re.fullmatch(r"last-([1-9][0-9]*)", value) if isinstance(value, str) else None
+    if match is None:
+        raise ConfigError(
+            f"--trainable {value}",
+            expected="full, probe, or last-K with K the number of blocks that learn, 1 or more",
+            remedy="--trainable last-3",
+        )
+    return Trainable("last", int(match.group(1)))
+
+
+def parse_depth(value: object) -> int | Literal["auto"] | None:
+    """Read the setting `depth`: a number of blocks, "auto", or None for all of them.
+
+    Raises:
+        ConfigError: it is nothing of the kind.
+    """
+    if value is None:
+        return None
+    if value == "auto":
+        return "auto"
+    if isinstance(value, str) and re.fullmatch(r"[1-9][0-9]*", value):
+        return int(value)
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 1:
+        return int(value)
+    raise ConfigError(
+        f"--depth {value}",
+        expected="auto, or the number of blocks to keep, 1 or more",
+        remedy="--depth auto",
+    )
+
+
+def check_ranges(
+    config: Any,  # noqa: ANN401 - any of the dataclasses above
+    positive: tuple[str, ...] = (),
+    not_negative: tuple[str, ...] = (),
+    below_one: tuple[str, ...] = (),
+    seeds: tuple[str, ...] = (),
+) -> None:
+    """Check the ranges of a dataclass's numbers; None passes, all faults are told together.
+
+    Raises:
+        ConfigError: at least one number is out of its range.
+    """
+    rules: list[tuple[tuple[str, ...], str, Callable[[float], bool]]] = [
+        (positive, "a number above 0", lambda value: value > 0),
+        (not_negative, "0 or more", lambda value: value >= 0),
+        (below_one, "below 1", lambda value: value < 1),
+        (seeds, f"between 0 and {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED),
+    ]
+    faults = []
+    for names, expected, holds in rules:
+        for name in names:
+            value = getattr(config, name)
+            if value is not None and not holds(value):
+                faults.append((f"--{name.replace('_', '-')} {value}", expected))
+    if faults:
+        raise ConfigError(
+            "; ".join(found for found, _ in faults),
+            expected="; ".join(f"{found.split()[0]} {expected}" for found, expected in faults),
+            remedy="give another value",
+        )
