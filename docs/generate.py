@@ -39,6 +39,9 @@ RUN_FIELDS = {
     "command": "the words that started the run",
     "settings": "every setting of `train` that decides the result, as given or by default",
     "data_location": "the data's absolute path, or its name on the Hub or among the samples",
+    "validation_location": "likewise, or the fraction that was set aside",
+    "test_location": "likewise",
+    "model_location": "the model's absolute path, or its name",
     "resolved": "what was decided from data, model and machine: maximum length, precision, "
     "device, how the model is read and why, columns, label order, what learns and how deep, "
     "SHA-256 of the model's weights",

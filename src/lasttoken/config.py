@@ -7,15 +7,11 @@ Configs stop at the door: only `cli` and `run` receive one; what lies below take
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import numbers
 import re
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from typing_extensions import Doc
 
@@ -142,6 +138,15 @@ class PredictConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RerunConfig:
+    """Repeat a finished run from its record; exit code 0 (the same weights) or 1 (others)."""
+
+    run: Annotated[str, Doc("run folder; it is only read")]
+    output_dir: Annotated[str | None, Doc("folder of the new run [RUN-rerun]")] = None
+    overwrite: Annotated[bool, Doc("replace an existing run folder")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckConfig:
     """Look for what is wrong with labeled text; exit code 0, 1 (warnings) or 2 (errors)."""
 
@@ -170,43 +175,6 @@ class CheckConfig:
                 expected="a model whose tokens are counted",
                 remedy=f"--model {DEFAULT_MODEL} --max-length {self.max_length}",
             )
-
-
-ConfigT = TypeVar("ConfigT")
-
-
-def read_config_file(path: str, config_class: type[ConfigT]) -> dict[str, Any]:
-    """Read settings from a TOML file for `--config`; keys may use dashes or underscores.
-
-    Raises:
-        ConfigError: the file is missing or no TOML, or a key is no setting of `config_class`.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            content = tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(
-            f"--config {path}: {error.strerror or error}",
-            expected="a readable TOML file",
-            remedy="check the path given to --config",
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"--config {path}: {error}",
-            expected="TOML, such as: num_epochs = 2",
-            remedy="mend the line named above",
-        ) from error
-    known = {field.name for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
-    settings = {key.replace("-", "_"): value for key, value in content.items()}
-    for key in settings:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            raise ConfigError(
-                f"--config {path}: unknown setting {key!r}",
-                expected="one of " + ", ".join(sorted(known)),
-                remedy=f"did you mean {near[0]!r}?" if near else "remove it",
-            )
-    return settings
 
 
 @dataclass(frozen=True)
