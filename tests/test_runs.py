@@ -219,7 +219,8 @@ def test_run_json_holds_every_resolved_setting_and_what_it_was_made_with(
     from lasttoken.config import TrainConfig
 
     record = read_json(finished_run / "run.json")
-    assert set(record) == {"schema_version", "command", "settings", "data_location", "resolved",
+    assert set(record) == {"schema_version", "command", "settings", "data_location",
+                           "validation_location", "test_location", "model_location", "resolved",
                            "data", "versions", "machine", "resumed", "results",
                            "status"}  # fmt: skip
     assert record["resumed"] == []
