@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from lasttoken.cli.config_file import read_config_file
+from lasttoken.config import read_config_file
 from lasttoken.errors import ConfigError
 
 ConfigT = TypeVar("ConfigT")

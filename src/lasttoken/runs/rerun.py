@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lasttoken.config import RerunConfig, TrainConfig, parse_depth
+from lasttoken.config import RerunConfig, TrainConfig
 from lasttoken.errors import BackboneError, ConfigError, DatasetError, RunError
 from lasttoken.events import Event, EventCallback, Note, Progress
 from lasttoken.launch import world_size
@@ -249,9 +249,10 @@ def _check_model(plan: RerunPlan, data: RunExamples, on_event: EventCallback) ->
     labels = LabelSpec.from_labels(str(example.label) for example in data.splits.train)
     folder = fetch_model(locate_model(config.model), on_event)
     loaded = load_for_training(folder, labels, seed=config.seed)
-    depth = parse_depth(config.depth)
-    if isinstance(depth, int) and depth < len(find_blocks(loaded.classifier.hf_model)):
-        loaded.classifier.cut(depth)
+    if config.depth not in (None, "auto"):  # the weights are those that are kept, as recorded
+        kept = int(config.depth)
+        if kept < len(find_blocks(loaded.classifier.hf_model)):
+            loaded.classifier.cut(kept)
     expected = record["resolved"].get("model_sha256")
     if expected and expected != weights_sha256(loaded.classifier.hf_model.base_model):
         raise _cannot_be_repeated(
