@@ -172,6 +172,7 @@ def test_the_card_tells_what_it_is_from_what_was_measured(
     for name in ("train", "validation", "test"):
         assert record["data"][name]["fingerprint"][:16] in card
     assert "| learning rate | 5e-05 |" in card
+    assert "\n| validation | 0.1 |\n" in model_card(metrics, record, name="run")
     assert f"| torch | {record['versions']['torch']} |" in card
 
 

@@ -9,7 +9,7 @@ LONGEST = 80  # characters of a label or name
 # What Markdown, its tables, raw HTML, bare addresses and formulas give a meaning to; any ASCII
 # punctuation may be escaped. Source: CommonMark 0.31, section 2.4, and GitHub's additions to it.
 _MEANT = re.compile(r"[\\`*_\[\]<>|~&$@]|:(?=//)|(?<=www)\.|^[-+#=]", flags=re.IGNORECASE)
-_NUMBERED = re.compile(r"^(\d+)(?=[.)])")  # would begin a list
+_NUMBERED = re.compile(r"^(\d+)(?=[.)](?:\s|$))")  # would begin a list
 _JOINERS = "\u200c\u200d"  # parts of letters and emoji, though not printable by themselves
 
 
