@@ -24,7 +24,8 @@ PAGE = Path(__file__).with_name("reference.md")
 
 # What the code does not describe in one place; tests compare these with a real run.
 RUN_FILES = {
-    "model/": "the model folder: `config.json`, `model.safetensors`, tokenizer, `lasttoken.json`",
+    "model/": "the model folder: `config.json`, `model.safetensors`, tokenizer, `lasttoken.json`, "
+    "`README.md` (the model card)",
     "run.json": "how the run was made: command, settings, data, versions, machine, cost",
     "history.jsonl": "one line an epoch",
     "metrics.json": "scores on the test and validation examples, and the baselines'",
@@ -40,6 +41,9 @@ RUN_FIELDS = {
     "command": "the words that started the run",
     "settings": "every setting of `train` that decides the result, as given or by default",
     "data_location": "the data's absolute path, or its name on the Hub or among the samples",
+    "validation_location": "likewise, or the fraction that was set aside",
+    "test_location": "likewise",
+    "model_location": "the model's absolute path, or its name",
     "resolved": "what was decided from data, model and machine: maximum length, precision, "
     "device, how the model is read and why, columns, label order, what learns and how deep, "
     "SHA-256 of the model's weights",

@@ -208,7 +208,7 @@ def test_a_run_folder_holds_what_is_promised_and_nothing_else(finished_run: Path
         for kind in ("png", "svg")
     ]  # fmt: skip
     assert sorted(path.name for path in (finished_run / "model").iterdir()) == [
-        "config.json", "lasttoken.json", "model.safetensors", "tokenizer.json",
+        "README.md", "config.json", "lasttoken.json", "model.safetensors", "tokenizer.json",
         "tokenizer_config.json",
     ]  # fmt: skip
 
@@ -221,7 +221,8 @@ def test_run_json_holds_every_resolved_setting_and_what_it_was_made_with(
     from lasttoken.config import TrainConfig
 
     record = read_json(finished_run / "run.json")
-    assert set(record) == {"schema_version", "command", "settings", "data_location", "resolved",
+    assert set(record) == {"schema_version", "command", "settings", "data_location",
+                           "validation_location", "test_location", "model_location", "resolved",
                            "data", "versions", "machine", "resumed", "results",
                            "status"}  # fmt: skip
     assert record["resumed"] == []

@@ -196,6 +196,15 @@ class CompareConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RerunConfig:
+    """Repeat a finished run from its record; exit code 0 (the same weights) or 1 (others)."""
+
+    run: Annotated[str, Doc("run folder; it is only read")]
+    output_dir: Annotated[str | None, Doc("folder of the new run [RUN-rerun]")] = None
+    overwrite: Annotated[bool, Doc("replace an existing run folder")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckConfig:
     """Look for what is wrong with labeled text; exit code 0, 1 (warnings) or 2 (errors)."""
 

@@ -1,8 +1,9 @@
 """The command line: thin commands, the only place that prints.
 
-Exit codes: 0 done; 1 a bug of ours (with traceback), or warnings that `check` found; 2 something
-the user can mend (three lines), or errors that `check` found; 130 interrupted by Ctrl-C; 143
-interrupted by SIGTERM. Results go to standard output, everything else to standard error.
+Exit codes: 0 done; 1 a bug of ours (with traceback), warnings that `check` found, or other weights
+than the run's that `rerun` got; 2 something the user can mend (three lines), or errors that `check`
+found; 130 interrupted by Ctrl-C; 143 interrupted by SIGTERM. Results go to standard output,
+everything else to standard error.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from lasttoken.config import (
     CompareConfig,
     EvaluateConfig,
     PredictConfig,
+    RerunConfig,
     TrainConfig,
 )
 from lasttoken.errors import ConfigError, LastTokenError, StoppedError, TerminatedError
@@ -123,7 +125,7 @@ def _dispatch(words: list[str]) -> int:
     if config is None:  # --help was asked for, and given
         return 0
     is_main = process_rank() == 0
-    if not is_main and words[0] != "train":
+    if not is_main and words[0] not in ("train", "rerun"):
         return 0  # the main process does all the work
     with Screen(is_silent=not is_main) as screen:
         code = command.run(config, screen, ["lasttoken", *words])
@@ -163,6 +165,20 @@ def _train(config: TrainConfig, screen: Screen, command: Sequence[str]) -> int:
     if outcome is not None:
         screen.show_training(outcome.folder, outcome.metrics, outcome.seconds, outcome.was_finished)
     return 0
+
+
+def _rerun(config: RerunConfig, screen: Screen, command: Sequence[str]) -> int:
+    from lasttoken.runs.rerun import plan_rerun, run_rerun
+
+    plan = plan_rerun(config)
+    screen.start()
+    outcome = run_rerun(plan, command=command, on_event=screen)
+    if outcome is None:  # the main process compares
+        return 0
+    run = outcome.training
+    screen.show_training(run.folder, run.metrics, run.seconds, run.was_finished)
+    screen.show_rerun(outcome.run, outcome.weights_before, outcome.weights_now, outcome.reasons)
+    return 0 if outcome.is_identical else 1
 
 
 def _evaluate(config: EvaluateConfig, screen: Screen, command: Sequence[str]) -> int:
@@ -213,5 +229,6 @@ COMMANDS = {
     "evaluate": _Command(EvaluateConfig, _evaluate, "RUN DATA"),
     "predict": _Command(PredictConfig, _predict, "RUN INPUT [--output FILE]"),
     "compare": _Command(CompareConfig, _compare, "RUN RUN..."),
+    "rerun": _Command(RerunConfig, _rerun, "RUN [--output-dir NEW]"),
     "check": _Command(CheckConfig, _check, "DATA [--test FILE] [--model gpt2]"),
 }

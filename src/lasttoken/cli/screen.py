@@ -120,6 +120,26 @@ class Screen:
             f"predict   lasttoken predict {folder} FILE"
         )
 
+    def show_rerun(
+        self,
+        run: Path,
+        before: Mapping[str, str],
+        now: Mapping[str, str],
+        reasons: Sequence[str],
+    ) -> None:
+        """Show whether a repeated run gave the same weights, and why it may not have."""
+        for name in sorted({*before, *now}):
+            was, is_now = before.get(name, "not there"), now.get(name, "not there")
+            if was == is_now:
+                self._result(f"identical to {run / 'model' / name}: sha256 {was}")
+            else:
+                self._result(
+                    f"different from {run / 'model' / name}: sha256 {was}, now sha256 {is_now}"
+                )
+        if before != now:
+            why = "; ".join(reasons) or "nothing that is recorded: versions and machine are equal"
+            self._say(f"warning: other weights than those of {run}; what differs: {why}")
+
     def show_evaluation(self, folder: Path, metrics: Mapping[str, Any]) -> None:
         """Show the scores on other data."""
         self._show_metrics(metrics)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lasttoken.data.samples import SAMPLE_DATA, SAMPLE_MODELS
 from lasttoken.data.splits import fingerprint
 from lasttoken.launch import world_size
 from lasttoken.model.tokens import TokenizedTexts
@@ -44,10 +45,10 @@ def new_record(
         "schema_version": 1,
         "command": list(command),
         "settings": dict(settings),
-        # A path as seen from anywhere; a sample's or Hub data set's name as it is.
-        "data_location": os.path.abspath(settings["data"])
-        if os.path.exists(settings["data"])
-        else settings["data"],
+        "data_location": _location(settings["data"], SAMPLE_DATA),
+        "validation_location": _fraction_or_location(settings["validation"]),
+        "test_location": _fraction_or_location(settings["test"]),
+        "model_location": _location(settings["model"], SAMPLE_MODELS),
         "resolved": {
             "max_length": prepared.max_length,
             "precision": prepared.settings.precision,
@@ -83,6 +84,20 @@ def new_record(
         "process": {"pid": os.getpid(), "host": platform.node()},
         "resumed": [],  # an entry for each time that the run went on from a checkpoint
     }
+
+
+def _location(name: str, samples: Sequence[str]) -> str:
+    """Return a path as seen from anywhere; a sample's or the Hub's name as it is."""
+    path = os.path.expanduser(name)
+    return name if name in samples or not os.path.exists(path) else os.path.abspath(path)
+
+
+def _fraction_or_location(setting: str) -> str:
+    try:
+        float(setting)
+    except ValueError:
+        return _location(setting, SAMPLE_DATA)
+    return setting  # also beside a file of that name
 
 
 def weights_sha256(model: nn.Module) -> str:

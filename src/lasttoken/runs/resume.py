@@ -40,6 +40,22 @@ def check_unchanged(
     Raises:
         RunError: data, labels, tokenizer or model are not those it began with.
     """
+    changed = changed_inputs(before, now)
+    if changed:
+        raise RunError(
+            f"--output-dir {folder}: holds an unfinished run that began with other things: "
+            + ", ".join(changed),
+            expected="what the run began with, to go on from where it was",
+            remedy="bring that back, or another --output-dir, or --overwrite to begin anew",
+        )
+    others = changed_surroundings(before, now)
+    if others:
+        text = "the run began with " + "; ".join(others) + ": its last bits may differ"
+        on_event(Note(text, is_warning=True))
+
+
+def changed_inputs(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Name what decides a result, beside the settings, and differs between two records."""
     changed = [
         f"{name} data" for name in _SPLITS if _differs(before, now, "data", name, "fingerprint")
     ]
@@ -50,26 +66,21 @@ def check_unchanged(
             was, is_now = before["resolved"].get(key), now["resolved"].get(key)
             is_long = key in ("labels", "model_sha256")
             changed.append(what if is_long else f"{what} ({was}, now {is_now})")
-    if changed:
-        raise RunError(
-            f"--output-dir {folder}: holds an unfinished run that began with other things: "
-            + ", ".join(changed),
-            expected="what the run began with, to go on from where it was",
-            remedy="bring that back, or another --output-dir, or --overwrite to begin anew",
-        )
+    return changed
+
+
+def changed_surroundings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Name the versions and what of the machine decides the last bits, where two records differ."""
     others = [
         f"{name} {before['versions'].get(name, '-')}, now {version}"
         for name, version in now["versions"].items()
         if before["versions"].get(name) != version
     ]
-    others += [
+    return others + [
         f"{name} {before['machine'].get(name)}, now {now['machine'][name]}"
         for name in ("processes", "threads", "cpu_capability", "processor")
         if _differs(before, now, "machine", name)
     ]
-    if others:
-        text = "the run began with " + "; ".join(others) + ": its last bits may differ"
-        on_event(Note(text, is_warning=True))
 
 
 def finish_run_folder(folder: Path, record: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from lasttoken.config import TrainConfig
 from lasttoken.data.splits import fingerprint
 from lasttoken.errors import RunError, StoppedError, TerminatedError
 from lasttoken.estimator import TextClassifier
+from lasttoken.evaluation.report.card import write_model_card
 from lasttoken.events import EventCallback, Note, NoteKeeper, Progress
 from lasttoken.launch import process_rank
 from lasttoken.model.tokens import TokenizedTexts
@@ -196,6 +197,7 @@ def _carry_out(run: _Run, classifier: TextClassifier, told: NoteKeeper) -> Train
     )
     watch.lap("report")
     record["results"] = run_results(fitted, watch, folder / "model", run.test_texts)
+    write_model_card(folder / "model" / "README.md", metrics, record, name=folder.name)
     finish_run_folder(folder, record)
     return TrainOutcome(folder, metrics, watch.total, was_finished=False)
 
