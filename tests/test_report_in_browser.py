@@ -19,12 +19,12 @@ import struct
 import subprocess
 import tarfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FAST
 
 # Only the driver on this machine is spoken to. Chromium itself is another process: that it asks
 # nobody is what its own log of requests shows.
@@ -42,6 +42,11 @@ AXE_SHA512 = (  # `npm view axe-core@4.14.1 dist.integrity`
 WIDTHS = {390: 844, 1280: 900}  # width to height, CSS pixels: a phone and a laptop
 SCHEMES = ("light", "dark")
 A4_WIDTH = 717  # CSS pixels: 210 mm without Chromium's two margins of 0.4 inches
+# A page wider than the paper is printed smaller: here 10 pt may become 8 pt. (Chromium, measured,
+# goes down to two thirds and cuts off what is wider still.)
+A4_SHRUNK = A4_WIDTH / 0.8
+SMALLEST = 8.0  # CSS pixels, 6 points; letters of less are specks on a phone
+CONTRAST = 4.5  # WCAG 2.2, 1.4.3; 3 for large text
 MOST_BYTES = 3_000_000
 MANY = 10_000
 SLICE = 2_000  # CSS pixels; Chromium draws at most 16,384 real ones in a row or column
@@ -55,7 +60,7 @@ HOSTILE = (
     "<!--", "&lt;b&gt;&#x27;", "url(http://127.0.0.1:9/x)", '<a href="http://127.0.0.1:9/">x</a>',
 )  # fmt: skip
 UNWIELDY = (
-    "$x_1$", "مراجعة سيئة جدا للفيلم", "\u202edesrever si siht\u202c", "體育新聞", "😀" * 20,
+    "$x_1$", "مراجعة سيئة جدا للفيلم", "\u202edesrever si siht", "體育新聞", "😀" * 20,
     "W" * 200, "a label of very many words " * 8 + "at last", "x" * 40 + "_" + "y" * 40,
 )  # fmt: skip
 MARK = re.compile(r"text number \d+ of \d+")  # every text of ours ends so
@@ -114,20 +119,82 @@ for (const element of document.body.querySelectorAll("*")) {
   const box = range.getBoundingClientRect();
   if (box.width <= 1 || box.height <= 1) continue;  // for screen readers alone
   let left = 0, right = width, cut = "page";
-  for (let outer = element; outer && outer !== document.documentElement; outer = outer.parentElement) {
+  for (let outer = element; outer !== document.documentElement; outer = outer.parentElement) {
     const overflow = getComputedStyle(outer).overflowX;
     if (overflow === "visible") continue;
-    if (scrolls && (overflow === "auto" || overflow === "scroll")) { left = -Infinity; right = Infinity; break; }
+    if (scrolls && (overflow === "auto" || overflow === "scroll")) {
+      [left, right] = [-Infinity, Infinity];
+      break;
+    }
     const edges = outer.getBoundingClientRect();
     if (edges.right < right) { right = edges.right; cut = name(outer); }
     left = Math.max(left, edges.left);
   }
   if (box.left < left - 1 || box.right > right + 1)
-    found.push(`${name(element)} spans ${Math.round(box.left)} to ${Math.round(box.right)} px in ${cut}`);
+    found.push(`${name(element)} is ${Math.round(box.width)} px wide, cut off by ${cut}`);
 }
 return found;
 """
 )
+
+# Text that is too small or too faint. axe-core measures contrast too, but passes over text of one
+# character and text that is scrolled out of sight. What lies below a plot's letters only a plot
+# knows, so that their contrast is not measured.
+FAINT = (
+    NAME
+    + r"""
+const [smallest, contrast] = arguments;
+const found = [];
+const channels = color => {
+  const [r, g, b, a = 1] = color.match(/[\d.e-]+/g).map(Number);
+  return color.startsWith("color(") ? [r * 255, g * 255, b * 255, a] : [r, g, b, a];
+};
+const over = (top, below) => below.map((value, i) => top[3] * top[i] + (1 - top[3]) * value);
+const luminance = color => color.map(value => value / 255)  // WCAG 2.2, relative luminance
+  .map(value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+  .reduce((sum, value, i) => sum + [0.2126, 0.7152, 0.0722][i] * value, 0);
+for (const element of document.body.querySelectorAll("*")) {
+  const own = [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim());
+  if (!own || !element.checkVisibility()) continue;
+  const style = getComputedStyle(element);
+  const matrix = element.getScreenCTM?.();
+  const size = parseFloat(style.fontSize) * (matrix ? Math.hypot(matrix.a, matrix.b) : 1);
+  if (size < smallest) found.push(`${name(element)} is ${size.toFixed(1)} px high`);
+  if (matrix) continue;
+  const outer = [];
+  for (let at = element; at; at = at.parentElement) outer.unshift(getComputedStyle(at));
+  let below = matchMedia("(prefers-color-scheme: dark)").matches ? [18, 18, 18] : [255, 255, 255];
+  let opacity = 1;
+  for (const each of outer) {
+    opacity *= each.opacity;
+    const [r, g, b, a] = channels(each.backgroundColor);
+    below = over([r, g, b, a * opacity], below);
+  }
+  const [r, g, b, a] = channels(style.color);
+  const pair = [luminance(over([r, g, b, a * opacity], below)), luminance(below)];
+  const ratio = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+  const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+  if (ratio < (large ? 3 : contrast))
+    found.push(`${name(element)} has a contrast of ${ratio.toFixed(2)}`);
+}
+return found;
+"""
+)
+
+# A character that turns the direction of writing turns all that follows in its paragraph: what
+# holds one is to stand in an element that lets nothing out. Returns what such elements hold.
+TURNED = r"""
+const found = [];
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) {
+  if (!walker.currentNode.data.includes("\u202e")) continue;
+  let element = walker.currentNode.parentElement;
+  const open = () => !/isolate|plaintext/.test(getComputedStyle(element).unicodeBidi);
+  while (element.tagName !== "text" && open()) element = element.parentElement;
+  found.push(element.textContent.trim());
+}
+return found;
+"""
 
 # What the eye gets from a plot, everyone gets from a table of the same section.
 PLOTS_WITHOUT_TABLE = (
@@ -137,16 +204,16 @@ const found = [];
 for (const plot of document.querySelectorAll("figure, [role=img]"))
   if (!plot.closest("section")?.querySelector("table")) found.push(name(plot));
 for (const table of document.querySelectorAll("table")) {
-  if (!(table.caption?.textContent.trim() || table.getAttribute("aria-label"))) found.push(name(table));
-  if (!table.querySelector("th")) found.push(name(table));
+  const named = table.caption?.textContent.trim() || table.getAttribute("aria-label");
+  if (!named || !table.querySelector("th")) found.push(name(table));
 }
 return found;
 """
 )
 
 SECTIONS = r"""
-return [...document.querySelectorAll("main section")].filter(section => section.querySelector(":scope h2"))
-  .map(section => section.querySelector("h2").textContent.trim());
+return [...document.querySelectorAll("main section")]
+  .map(section => section.querySelector("h2")?.textContent.trim() ?? "");
 """
 
 # Where the keyboard stands: the section (its heading) around the focus, and the in-page link.
@@ -253,7 +320,7 @@ def program(name: str, package: str) -> str:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium and driver: both are named, so that Selenium looks for none and loads none."""
+    """Debian's Chromium and driver; both are named, so that Selenium neither looks nor loads."""
     try:
         from selenium import webdriver
     except ImportError:
@@ -294,10 +361,11 @@ def write_rows(path: Path, header: tuple[str, ...], rows: list[tuple[str, ...]])
     return path
 
 
-def train(*words: object) -> None:
+def train(*words: object, epochs: int = 1) -> None:
     from lasttoken.cli import main
 
-    assert main(["train", *(str(word) for word in words), *FAST]) == 0
+    words = (*words, "--num-epochs", epochs, "--max-length", 64, "--precision", "fp32")
+    assert main(["train", *(str(word) for word in words)]) == 0
 
 
 def plain_run(folder: Path, model: Path) -> Path:
@@ -305,7 +373,7 @@ def plain_run(folder: Path, model: Path) -> Path:
     words = ("wonderful", "dreadful")
     rows = [(f"a {words[n % 2]} film, {n}", ("pos", "neg")[n % 2]) for n in range(200)]
     data = write_rows(folder / "reviews.csv", ("text", "label"), rows)
-    train(data, "--model", model, "--output-dir", folder / "run", "--num-epochs", 3)
+    train(data, "--model", model, "--output-dir", folder / "run", epochs=3)
     return folder / "run" / "report.html"
 
 
@@ -340,7 +408,9 @@ def hostile_run(folder: Path, model: Path) -> Path:
 def large_run(folder: Path, model: Path) -> Path:
     """10,000 test examples of 20 labels, of 3 to 300 words."""
     chance = random.Random(0)
-    words = ["".join(chance.choices("abcdefghijklmnop", k=chance.randint(2, 9))) for _ in range(900)]
+    words = [
+        "".join(chance.choices("abcdefghijklmnop", k=chance.randint(2, 9))) for _ in range(900)
+    ]
     topics = [f"topic {word}" for word in words[:20]]
 
     def rows(count: int) -> list[tuple[str, ...]]:
@@ -388,15 +458,21 @@ def hostile_page(tmp_path_factory: pytest.TempPathFactory, tiny_gpt2: Path) -> P
     return alone(report, tmp_path_factory.mktemp("hostile"))
 
 
+def check_none(found: list[Any]) -> None:
+    """Check that a list of faults is empty; if not, say a readable number of them."""
+    times = Counter(map(str, found))
+    assert not found, "\n".join(f"{count} x {fault}" for fault, count in times.most_common(25))
+
+
 def check_silent(browser: Browser, page: Path) -> None:
-    assert browser.console() == []
+    check_none(browser.console())
     asked = [url for url in browser.requests() if not url.startswith("data:")]
     assert asked == [page.as_uri()]
 
 
 def check_closed(browser: Browser) -> None:
     """No address leads out, and the page's own policy would let none be followed."""
-    assert browser.run(LEADING_OUT) == []
+    check_none(browser.run(LEADING_OUT))
     (policy,) = browser.run(
         "return [...document.querySelectorAll('meta[http-equiv=Content-Security-Policy i]')]"
         ".map(meta => meta.content)"
@@ -416,19 +492,15 @@ def check_axe(browser: Browser, axe: str) -> None:
     browser.run(axe)
     found = browser.driver.execute_async_script(AXE_RUN)
     assert isinstance(found, list), found
-    assert [rule for rule in found if rule[0] in ("serious", "critical")] == []
+    check_none([rule for rule in found if rule[0] in ("serious", "critical")])
 
 
 def check_sections(browser: Browser) -> list[str]:
-    """Every section has one heading, a name of its own, and stands in the list of links if any."""
+    """Return the headings: every section has one of its own."""
     headings = browser.run(SECTIONS)
     assert len(headings) >= 3
     assert all(headings)
     assert len(set(headings)) == len(headings)
-    assert len(headings) == browser.run(
-        "return [...document.querySelectorAll('main section')]"
-        ".filter(section => !section.parentElement.closest('section')).length"
-    )
     return headings
 
 
@@ -460,16 +532,17 @@ def check_keyboard(browser: Browser) -> None:
             browser.run("arguments[0].focus()", element)
     else:
         pytest.fail("2,000 stops, and no end of them")
-    assert hidden == [], "these show no focus"
-    assert [heading for heading in headings if heading not in reached] == [], "out of reach"
+    check_none([f"{stop} shows no focus" for stop in hidden])
+    check_none([f"{heading!r} is out of reach" for heading in headings if heading not in reached])
 
 
 def check_readable(browser: Browser, width: int) -> None:
-    assert browser.run(UNREADABLE, width, True) == []
+    check_none(browser.run(UNREADABLE, width, True))
+    check_none(browser.run(FAINT, SMALLEST, CONTRAST))
 
 
 def check_tables(browser: Browser) -> None:
-    assert browser.run(PLOTS_WITHOUT_TABLE) == []
+    check_none(browser.run(PLOTS_WITHOUT_TABLE))
 
 
 def check_inert(browser: Browser) -> None:
@@ -482,19 +555,34 @@ def check_inert(browser: Browser) -> None:
     assert browser.run("return document.querySelectorAll(arguments[0]).length", forbidden) == 0
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("width", WIDTHS)
-def test_the_page_is_silent_closed_readable_and_accessible(
-    browser: Browser, axe: str, page: Path, width: int, scheme: str
+def test_the_page_says_nothing_asks_nobody_and_leads_nowhere(
+    browser: Browser, page: Path, width: int
 ) -> None:
-    browser.open(page, width, scheme)
+    browser.open(page, width)
     check_silent(browser, page)
     check_inert(browser)
     check_closed(browser)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_all_text_lies_within_the_page_large_and_strong_enough(
+    browser: Browser, page: Path, width: int, scheme: str
+) -> None:
+    browser.open(page, width, scheme)
     check_readable(browser, width)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_axe_finds_nothing_serious_and_every_plot_has_a_table(
+    browser: Browser, axe: str, page: Path, width: int, scheme: str
+) -> None:
+    browser.open(page, width, scheme)
     check_tables(browser)
     check_axe(browser, axe)
-    assert browser.console() == []
+    check_silent(browser, page)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -511,7 +599,7 @@ def test_the_page_prints_dark_on_white_with_nothing_cut_off(
     browser: Browser, page: Path, scheme: str
 ) -> None:
     browser.open(page, A4_WIDTH, scheme, media="print")
-    assert browser.run(UNREADABLE, A4_WIDTH, False) == []
+    check_none(browser.run(UNREADABLE, A4_SHRUNK, False))
     paper, ink = browser.run(
         "const style = getComputedStyle(document.body); return [style.backgroundColor, style.color]"
     )
@@ -557,7 +645,9 @@ def test_hostile_names_and_texts_are_shown_as_they_are(
     shown = browser.run("return document.body.textContent")
     for name in (*HOSTILE, *UNWIELDY):
         assert name.strip() in shown
-    assert "49" not in browser.run("return document.title")
+    check_none(
+        [held for held in browser.run(TURNED) if held not in UNWIELDY and not MARK.search(held)]
+    )
     # Where the page quotes a text, it quotes the whole of it.
     labels = sorted((*HOSTILE, *UNWIELDY), key=len, reverse=True)
     beginning = re.compile("(?:" + "|".join(map(re.escape, labels)) + r")\s*$")
@@ -583,7 +673,7 @@ def planted(page: Path, folder: Path, markup: str, *, policy: bool = True) -> Pa
         SCRIPT,
         "<img src=x onerror=window.x=1>",
         "<svg onload=window.x=1></svg>",
-        "<button onfocus=window.x=1 autofocus>go</button>",
+        "<details open ontoggle=window.x=1></details>",
         "<iframe srcdoc='<script>parent.x=1</script>'></iframe>",
     ],
 )
@@ -626,6 +716,8 @@ FAULTS = [
     ("keyboard", "<main><section><h2>out of reach</h2></section></main>"),
     ("keyboard", "<main><section>without a heading</section></main>"),
     ("keyboard", "<a href=#nowhere>nowhere</a>"),
+    ("readable", "<p style='opacity: 0.5'>5</p>"),
+    ("readable", "<svg viewBox='0 0 9 9' width=9><text font-size=7>small</text></svg>"),
     ("axe", "<img src='data:,'>"),
     ("axe", "<p style='color: #999; background: #aaa'>faint</p>"),
 ]
