@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/demo
 
-.PHONY: demo test check slow prove-resume prove-fuzz bench bench-quick docs clean
+.PHONY: demo test check slow prove-resume prove-fuzz prove-report bench bench-quick docs clean
 
 # The stamp holds what was installed, so that a second call needs no network.
 .venv/ready: pyproject.toml constraints.txt
@@ -37,6 +37,13 @@ prove-resume: .venv/ready ## every crash point, and 300 random kills; about half
 
 prove-fuzz: .venv/ready ## 100,000 inputs to readers and predict; about ten minutes
 	$(BIN)/python -m pytest -m proof tests/test_fuzz.py
+
+.venv/browser: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	@touch $@
+
+prove-report: .venv/browser ## the report in Chromium; needs chromium, chromium-driver and npm
+	$(BIN)/python -m pytest -m proof tests/test_report_in_browser.py
 
 bench: .venv/ready ## every benchmark, at most 3 hours, goes on where it stopped
 	$(BIN)/python -m benchmarks.run
