@@ -26,6 +26,15 @@ from lasttoken.cli.output import (
     printing,
     settle_standard_output,
 )
+from lasttoken.cli.results import (
+    check_text,
+    comparison_text,
+    evaluation_text,
+    prediction_text,
+    rerun_text,
+    rerun_warning,
+    training_text,
+)
 from lasttoken.cli.screen import Screen
 from lasttoken.config import (
     CheckConfig,
@@ -163,7 +172,9 @@ def _train(config: TrainConfig, screen: Screen, command: Sequence[str]) -> int:
 
     outcome = run_training(config, command=command, on_event=screen)
     if outcome is not None:
-        screen.show_training(outcome.folder, outcome.metrics, outcome.seconds, outcome.was_finished)
+        screen.show(
+            training_text(outcome.folder, outcome.metrics, outcome.seconds, outcome.was_finished)
+        )
     return 0
 
 
@@ -176,8 +187,12 @@ def _rerun(config: RerunConfig, screen: Screen, command: Sequence[str]) -> int:
     if outcome is None:  # the main process compares
         return 0
     run = outcome.training
-    screen.show_training(run.folder, run.metrics, run.seconds, run.was_finished)
-    screen.show_rerun(outcome.run, outcome.weights_before, outcome.weights_now, outcome.reasons)
+    screen.show(training_text(run.folder, run.metrics, run.seconds, run.was_finished))
+    weights = (outcome.run, outcome.weights_before, outcome.weights_now)
+    screen.show(rerun_text(*weights))
+    warning = rerun_warning(*weights, outcome.reasons)
+    if warning is not None:
+        screen.say(warning)
     return 0 if outcome.is_identical else 1
 
 
@@ -188,7 +203,7 @@ def _evaluate(config: EvaluateConfig, screen: Screen, command: Sequence[str]) ->
     from lasttoken.runs.evaluate import run_evaluation
 
     outcome = run_evaluation(config, command=command, on_event=screen)
-    screen.show_evaluation(outcome.folder, outcome.metrics)
+    screen.show(evaluation_text(outcome.folder, outcome.metrics))
     return 0
 
 
@@ -200,9 +215,8 @@ def _predict(config: PredictConfig, screen: Screen, command: Sequence[str]) -> i
     from lasttoken.runs.predict import run_prediction
 
     outcome = run_prediction(config, on_event=screen)
-    screen.show_prediction(
-        outcome.num_texts, outcome.num_truncated, outcome.num_abstained, config.output
-    )
+    counts = (outcome.num_texts, outcome.num_truncated, outcome.num_abstained)
+    screen.say(prediction_text(*counts, config.output))  # standard output may hold the rows
     return 0
 
 
@@ -211,7 +225,7 @@ def _compare(config: CompareConfig, screen: Screen, command: Sequence[str]) -> i
     from lasttoken.runs.compare import run_comparison
 
     outcome = run_comparison(config, on_event=screen)
-    screen.show_comparison(outcome.folder, outcome.content)
+    screen.show(comparison_text(outcome.folder, outcome.content))
     return 0
 
 
@@ -220,7 +234,7 @@ def _check(config: CheckConfig, screen: Screen, command: Sequence[str]) -> int:
     from lasttoken.runs.check import run_check
 
     outcome = run_check(config, on_event=screen)
-    screen.show_check(outcome.record(), as_json=config.json)
+    screen.show(check_text(outcome.record(), as_json=config.json))
     return outcome.exit_code
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lasttoken.config import EvaluateConfig, TrainConfig
+from lasttoken.config import EvaluateConfig
 from lasttoken.data.examples import Example
 from lasttoken.data.readers import LabeledData, iter_rows, locate_data, read_labeled
 from lasttoken.data.splits import fingerprint, limit_examples, tell_leaks
@@ -22,7 +22,8 @@ from lasttoken.model.folder import ModelRecord
 from lasttoken.model.location import model_folder
 from lasttoken.runs.examples import Columns, describe_lengths, read_alike, read_examples
 from lasttoken.runs.predictions import TEST, VALIDATION, read_predictions
-from lasttoken.runs.record import RECORD_NAME, read_record, short_name
+from lasttoken.runs.record import read_record, short_name
+from lasttoken.runs.recorded import recorded_config
 from lasttoken.runs.results import (
     label_ids,
     measure,
@@ -202,12 +203,10 @@ def _training_examples(
         on_event(Note("no baselines: this is no run folder, so its training data is unknown"))
         return None
     try:
-        settings = {**record["settings"], "data": record["data_location"]}
-        run_config = TrainConfig(**settings)
+        run_config = recorded_config(Path(config.run), record)
         train = read_examples(run_config).splits.train
-    except (LastTokenError, KeyError, TypeError) as error:
-        reason = error.found if isinstance(error, LastTokenError) else f"{RECORD_NAME}: {error}"
-        on_event(Note(f"no baselines: the training data cannot be read again: {reason}", True))
+    except LastTokenError as error:
+        on_event(Note(f"no baselines: the training data cannot be read again: {error.found}", True))
         return None
     if fingerprint(train) != record["data"]["train"]["fingerprint"]:
         on_event(Note("no baselines: the training data has changed since the run", True))

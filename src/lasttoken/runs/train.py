@@ -14,18 +14,18 @@ from lasttoken.data.splits import fingerprint
 from lasttoken.errors import RunError, StoppedError, TerminatedError
 from lasttoken.estimator import TextClassifier
 from lasttoken.evaluation.report.card import write_model_card
-from lasttoken.events import EventCallback, Note, NoteKeeper, Progress
+from lasttoken.events import EventCallback, NoteKeeper, Progress
 from lasttoken.launch import process_rank
 from lasttoken.model.tokens import TokenizedTexts
 from lasttoken.runs.examples import (
     RunExamples,
-    describe_lengths,
     read_examples,
     tell_examples,
 )
 from lasttoken.runs.facts import new_record, record_facts, run_results
 from lasttoken.runs.history import HistoryWriter
 from lasttoken.runs.lock import run_lock
+from lasttoken.runs.plan import checkpoint_settings, make_classifier, tell_plan
 from lasttoken.runs.predictions import TEST, VALIDATION
 from lasttoken.runs.record import (
     CHECKPOINTS_NAME,
@@ -39,9 +39,8 @@ from lasttoken.runs.record import (
 )
 from lasttoken.runs.results import measure, report_settings, run_baselines, score, write_results
 from lasttoken.runs.resume import check_unchanged, clear_finished, finish_run_folder
-from lasttoken.training.batches import num_steps_per_epoch
 from lasttoken.training.preparation import PreparedTraining
-from lasttoken.training.saver import CheckpointSettings, check_room_for_checkpoints
+from lasttoken.training.saver import check_room_for_checkpoints
 from lasttoken.versions import Stopwatch
 
 
@@ -92,14 +91,14 @@ def run_training(
 
     data = read_examples(config, told)
     tell_examples(data, told)
-    classifier = _make_classifier(config)
+    classifier = make_classifier(config)
     prepared = classifier.prepare(data.splits.train, data.splits.validation, on_event=told)
     if process_rank() > 0:
-        classifier.train(prepared, checkpoints=_checkpoints(config), on_event=told)
+        classifier.train(prepared, checkpoints=checkpoint_settings(config), on_event=told)
         return None
     report_settings(config, config.seed, data.splits.test)  # an unknown column is told here
     test_texts = prepared.tokenize(data.splits.test, on_event=told)
-    _tell_plan(prepared, test_texts, told)
+    tell_plan(prepared, test_texts, told)
     record = new_record(settings, command, data, prepared, test_texts)
     watch.lap("prepare")
 
@@ -112,7 +111,7 @@ def run_training(
         else:
             open_run_folder(folder, record)
         try:
-            if _checkpoints(config) is not None:
+            if checkpoint_settings(config) is not None:
                 check_room_for_checkpoints(prepared, folder)
             run = _Run(config, folder, record, data, prepared, test_texts, watch)
             return _carry_out(run, classifier, told)
@@ -159,7 +158,7 @@ def _carry_out(run: _Run, classifier: TextClassifier, told: NoteKeeper) -> Train
             "text_column": run.data.text_column,
             "label_column": run.data.label_column,
         },
-        checkpoints=_checkpoints(config),
+        checkpoints=checkpoint_settings(config),
         tokens_after=int(run.test_texts.lengths.sum()),
         on_event=history,
     )
@@ -216,65 +215,6 @@ def _go_on(folder: Path, now: dict[str, Any], on_event: EventCallback) -> dict[s
     record = {**before, "process": now["process"]}
     reopen_run_folder(folder, record)
     return record
-
-
-def _checkpoints(config: TrainConfig) -> CheckpointSettings | None:
-    if config.checkpoint_minutes == 0:
-        return None
-    return CheckpointSettings(
-        run_folder(config) / CHECKPOINTS_NAME,
-        every_minutes=config.checkpoint_minutes,
-        every_steps=config.checkpoint_steps,
-    )
-
-
-def _make_classifier(config: TrainConfig) -> TextClassifier:
-    return TextClassifier(
-        config.model,
-        num_epochs=config.num_epochs,
-        batch_size=config.batch_size,
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        warmup_fraction=config.warmup_fraction,
-        max_grad_norm=config.max_grad_norm,
-        early_stopping_patience=config.early_stopping_patience,
-        trainable=config.trainable,
-        depth=config.depth,
-        max_length=config.max_length,
-        prompt=config.prompt,
-        fix_text=config.fix_text,
-        seed=config.seed,
-        precision=config.precision,
-        device=config.device,
-    )
-
-
-def _tell_plan(
-    prepared: PreparedTraining, test_texts: TokenizedTexts, on_event: EventCallback
-) -> None:
-    """Tell what is about to happen: lengths, cuts, steps, precision."""
-    for name, texts in (
-        ("train", prepared.training.texts),
-        ("validation", prepared.validating.texts),
-        ("test", test_texts),
-    ):
-        on_event(Note(describe_lengths(name, texts), is_warning=bool(texts.truncated.any())))
-    settings = prepared.settings
-    epochs = "epoch" if settings.num_epochs == 1 else "epochs"
-    steps = num_steps_per_epoch(len(prepared.training), settings) * settings.num_epochs
-    work = (
-        f"{steps:,} steps in {settings.num_epochs} {epochs}, batches of {settings.batch_size}, "
-        f"learning rate {settings.learning_rate:g}"
-    )
-    if settings.learns.kind == "probe":
-        work = "no steps: one pass, then a head is fitted"
-    on_event(
-        Note(
-            f"{work}; read {prepared.loaded.classifier.proof.path}, {settings.precision} on "
-            f"{settings.device}, seed {settings.seed}"
-        )
-    )
 
 
 def _finished_before(folder: Path, config: TrainConfig) -> TrainOutcome:

@@ -1,0 +1,144 @@
+"""What commands print at their end, as text; whoever shows it decides where."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_BASELINE_NAMES = {
+    "majority": "majority label",
+    "tfidf_logistic_regression": "TF-IDF + logistic regression",
+}
+
+
+def training_text(
+    folder: Path, metrics: Mapping[str, Any], seconds: float, was_finished: bool
+) -> str:
+    """Return what a run reached and where everything is."""
+    lines = [f"{folder} holds this very run, finished; nothing was changed"] * was_finished
+    lines += [
+        *_metrics_lines(metrics),
+        f"took {duration(seconds)}",
+        f"report    {folder / 'report.html'}",
+        f"metrics   {folder / 'metrics.json'}",
+        f"model     {folder / 'model'}",
+    ]
+    issues = metrics.get("label_issues")
+    if issues is not None:
+        lines.append(
+            f"labels    {folder / 'label_issues.csv'} ({issues['num_issues']:,} to review)"
+        )
+    return "\n".join([*lines, f"predict   lasttoken predict {folder} FILE"])
+
+
+def evaluation_text(folder: Path, metrics: Mapping[str, Any]) -> str:
+    """Return the scores on other data."""
+    lines = [
+        *_metrics_lines(metrics),
+        f"report    {folder / 'report.html'}",
+        f"metrics   {folder / 'metrics.json'}",
+    ]
+    return "\n".join(lines)
+
+
+def rerun_text(run: Path, before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Return whether a repeated run gave the same weights."""
+    lines = []
+    for name in sorted({*before, *now}):
+        was, is_now = before.get(name, "not there"), now.get(name, "not there")
+        place = run / "model" / name
+        lines.append(
+            f"identical to {place}: sha256 {was}"
+            if was == is_now
+            else f"different from {place}: sha256 {was}, now sha256 {is_now}"
+        )
+    return "\n".join(lines)
+
+
+def rerun_warning(
+    run: Path, before: Mapping[str, str], now: Mapping[str, str], reasons: Sequence[str]
+) -> str | None:
+    """Return why a repeated run may have given other weights; None if it did not."""
+    if before == now:
+        return None
+    why = "; ".join(reasons) or "nothing that is recorded: versions and machine are equal"
+    return f"warning: other weights than those of {run}; what differs: {why}"
+
+
+def prediction_text(
+    num_texts: int, num_truncated: int, num_abstained: int | None, output: str | None
+) -> str:
+    """Return how many texts were classified, and how many are left to a person."""
+    cut = f", {num_truncated:,} of them cut at the model's limit" if num_truncated else ""
+    where = f" into {output}" if output else ""
+    text = f"{num_texts:,} texts classified{cut}{where}"
+    if num_abstained is not None and num_texts:
+        coverage = (num_texts - num_abstained) / num_texts
+        text += f"\n{num_abstained:,} are left to a person: {coverage:.1%} are answered"
+    return text
+
+
+def comparison_text(folder: Path, content: Mapping[str, Any]) -> str:
+    """Return the runs' scores and which is better."""
+    rows = {name: run["scores"] for name, run in content["runs"].items()}
+    lines = _table(f"on {content['num_examples']:,} test examples", rows)
+    return "\n".join([*lines, content["verdict"], f"report    {folder / 'report.html'}"])
+
+
+def check_text(record: Mapping[str, Any], *, as_json: bool) -> str:
+    """Return what a check found: a line a finding, its rows and its remedy; or JSON."""
+    if as_json:
+        return json.dumps(record, indent=1, ensure_ascii=False)
+    lines = []
+    for finding in record["findings"]:
+        lines.append(f"{finding['severity']}: {finding['found']}")
+        if finding["places"]:
+            lines.append(f"    rows: {_shown_places(finding['places'], finding['count'])}")
+        if finding["severity"] != "note":
+            lines.append(f"    do: {finding['remedy']}")
+    counts = Counter(finding["severity"] for finding in record["findings"])
+    splits = ", ".join(f"{name} {count:,}" for name, count in record["num_examples"].items())
+    told = ", ".join(f"{counts[name]} {name}s" for name in ("error", "warning", "note"))
+    return "\n".join([*lines, f"{record['data']}: examples: {splits or 'none'}; {told}"])
+
+
+def _metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
+    rows = {"this model": metrics["test"]}
+    for name, baseline in metrics["baselines"].items():
+        if "accuracy" in baseline:
+            rows[_BASELINE_NAMES.get(name, name)] = baseline
+    title = f"test on {metrics['test']['num_examples']:,} examples"
+    return [*_table(title, rows), str(metrics["verdict"])]
+
+
+def _table(title: str, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return [
+        f"{title:30}{'accuracy':>10}{'macro F1':>10}{'log loss':>10}",
+        *(
+            f"  {name:28}{scores['accuracy']:10.3f}{scores['macro_f1']:10.3f}"
+            f"{scores['log_loss']:10.3f}"
+            for name, scores in rows.items()
+        ),
+    ]
+
+
+def _shown_places(places: Sequence[Mapping[str, Any]], count: int) -> str:
+    """Return "3, 17 of a.csv; 4 of b.csv and 90 more", rows of one file together."""
+    rows: dict[str, list[str]] = {}
+    for place in places:
+        rows.setdefault(place["file"] or place["split"], []).append(f"{place['row']:,}")
+    shown = "; ".join(f"{', '.join(numbers)} of {file}" for file, numbers in rows.items())
+    return shown + (f"; {count - len(places):,} more" if count > len(places) else "")
+
+
+def duration(seconds: float) -> str:
+    """Return "4.2 s", "3 min 05 s" or "2 h 10 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds) // 60
+    if minutes < 60:
+        return f"{minutes} min {round(seconds) % 60:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
