@@ -400,7 +400,7 @@ def hostile_run(folder: Path, model: Path) -> Path:
     run = folder / SCRIPT  # its slash makes it two folders; the page shows the whole path
     train(
         data, "--text-column", SCRIPT, "--label-column", VECTOR, "--model", named,
-        "--output-dir", run, "--prompt", SCRIPT,
+        "--output-dir", run, "--prompt", SCRIPT, "--slice-by", IMAGE, "--label-check",
     )  # fmt: skip
     return run / "report.html"
 
@@ -424,10 +424,21 @@ def large_run(folder: Path, model: Path) -> Path:
     data = write_rows(folder / "topics.csv", header, rows(800))
     test = write_rows(folder / "test.csv", header, rows(MANY))
     run = folder / "run"
-    train(data, "--test", test, "--model", model, "--output-dir", run)
+    train(data, "--test", test, "--model", model, "--output-dir", run, "--slice-by", "source,year")
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["test"]["num_examples"] == MANY
     return run / "report.html"
+
+
+def compared_runs(folder: Path, model: Path) -> Path:
+    """The report of `compare`: three runs, two of them in folders of hostile names."""
+    from lasttoken.cli import main
+
+    first = plain_run(folder, model).parent
+    others = [Path(shutil.copytree(first, folder / name)) for name in (VECTOR, "\u202erun")]
+    words = ["compare", str(first), *map(str, others), "--output-dir", str(folder / "compared")]
+    assert main(words) == 0
+    return folder / "compared" / "report.html"
 
 
 RUNS: dict[str, Callable[[Path, Path], Path]] = {
@@ -435,6 +446,7 @@ RUNS: dict[str, Callable[[Path, Path], Path]] = {
     "evaluated": evaluated_run,
     "hostile": hostile_run,
     "large": large_run,
+    "compared": compared_runs,
 }
 
 
@@ -481,10 +493,10 @@ def check_closed(browser: Browser) -> None:
     assert rules["default-src"] == ["'none'"]
     assert rules.get("script-src", rules["default-src"]) == ["'none'"]
     assert rules["base-uri"] == rules["form-action"] == ["'none'"]
-    assert {source for sources in rules.values() for source in sources} <= {
-        "'none'", "'unsafe-inline'", "data:",
-    }  # fmt: skip
-    assert [name for name in rules if "'unsafe-inline'" in rules[name]] == ["style-src"]
+    allowed = {"'none'", "data:"}
+    for name, sources in rules.items():
+        hashes = {each for each in sources if re.fullmatch(r"'sha256-[\w+/]{43}='", each)}
+        assert set(sources) <= allowed | (hashes if name == "style-src" else set()), policy
 
 
 def check_axe(browser: Browser, axe: str) -> None:
@@ -648,6 +660,7 @@ def test_hostile_names_and_texts_are_shown_as_they_are(
     check_none(
         [held for held in browser.run(TURNED) if held not in UNWIELDY and not MARK.search(held)]
     )
+    assert MARK.search(shown)
     # Where the page quotes a text, it quotes the whole of it.
     labels = sorted((*HOSTILE, *UNWIELDY), key=len, reverse=True)
     beginning = re.compile("(?:" + "|".join(map(re.escape, labels)) + r")\s*$")
@@ -695,7 +708,8 @@ SECTION = "<section><h2 id={0}>{0}</h2><table><caption>{0}</caption><tr><th>1</t
 GOOD = (
     "<!DOCTYPE html><html lang=en><head><meta charset=utf-8><title>good</title>"
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-    "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'\">"
+    "style-src 'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='; "  # of no style
+    "img-src data:; base-uri 'none'; form-action 'none'\">"
     '<meta name=viewport content="width=device-width"><link rel=icon href="data:,"></head><body>'
     "<nav aria-label=sections><a href=#a>a</a> <a href=#b>b</a> <a href=#c>c</a></nav>"
     f"<main><h1>good</h1>{SECTION.format('a')}{SECTION.format('b')}{SECTION.format('c')}</main>"
