@@ -118,13 +118,13 @@ def make_probe_table(
         seed: of the folds, the same for every depth.
         on_event: hears `Progress("probe", ...)`.
     """
-    inside = _folds(train_label_ids, seed)
+    inside = leave_out_folds(train_label_ids, seed)
     targets = torch.from_numpy(train_label_ids.astype(np.int64))
     validation_targets = torch.from_numpy(validation_label_ids.astype(np.int64))
     rows = []
     for depth in range(1, num_blocks + 1):
         states = torch.from_numpy(np.asarray(training(depth)))
-        heads, logits = _cross_validated(states, targets, inside, num_labels)
+        heads, logits = cross_validated(states, targets, inside, num_labels)
         accuracies = [_share_right(each, targets) for each in logits]
         best = int(np.argmax(accuracies))  # the stronger penalty of equals
         others = torch.from_numpy(np.asarray(validating(depth))) @ heads[best].T
@@ -156,10 +156,8 @@ def fit_starting_head(
         et al., "Fine-tuning can distort pretrained features" (arXiv 2202.10054).
     """
     targets = torch.from_numpy(label_ids.astype(np.int64))
-    inside = _folds(label_ids, seed)
-    heads, logits = _cross_validated(
-        torch.from_numpy(np.asarray(states)), targets, inside, num_labels
-    )
+    inside = leave_out_folds(label_ids, seed)
+    heads, logits = cross_validated(torch.from_numpy(states), targets, inside, num_labels)
     losses = [float(torch.nn.functional.cross_entropy(each, targets)) for each in logits]
     return heads[int(np.argmin(losses))].numpy()
 
@@ -239,7 +237,7 @@ def fit_head(
     """
     from sklearn.linear_model import LogisticRegression
 
-    scale = _scale(torch.from_numpy(np.asarray(states)))
+    scale = state_scale(torch.from_numpy(np.asarray(states)))
     model = LogisticRegression(C=penalty, fit_intercept=False, max_iter=1_000, random_state=seed)
     model.fit(states / scale, label_ids)
     rows = model.coef_ / scale
@@ -250,23 +248,41 @@ def fit_head(
     return head
 
 
-def _folds(label_ids: LabelIds, seed: int) -> Tensor:
-    """Return (folds + 1, N) bool: problem p leaves fold p out; the last one leaves nothing out."""
-    folds = min(FOLDS, len(label_ids))
-    fold_of = torch.from_numpy(deal_into_folds(label_ids, folds, np.random.default_rng(seed)))
+def leave_out_folds(
+    label_ids: LabelIds, seed: int, copy_of: NDArray[np.int64] | None = None
+) -> Tensor:
+    """Return (folds + 1, N) bool: problem p leaves fold p out; the last one leaves nothing out.
+
+    Args:
+        label_ids: (N,).
+        seed: of the folds.
+        copy_of: (N,), one number for all copies of a text, which share a fold; None: no copies.
+    """
+    if copy_of is None:
+        copy_of = np.arange(len(label_ids))
+    _, first, place = np.unique(copy_of, return_index=True, return_inverse=True)
+    folds = min(FOLDS, len(first))
+    dealt = deal_into_folds(label_ids[first], folds, np.random.default_rng(seed))
+    fold_of = torch.from_numpy(dealt[place])
     return torch.stack([fold_of != p for p in range(folds + 1)])
 
 
-def _cross_validated(
+def cross_validated(
     states: Tensor, targets: Tensor, inside: Tensor, num_labels: int
 ) -> tuple[Tensor, Tensor]:
     """Fit heads with every penalty.
+
+    Args:
+        states: (N, H).
+        targets: (N,) int64 label ids.
+        inside: (folds + 1, N) bool, of `leave_out_folds`.
+        num_labels: C.
 
     Returns:
         (penalties, C, H) heads on all examples, and (penalties, N, C) logits of each example, by
         heads that were fitted without it.
     """
-    scale = _scale(states)
+    scale = state_scale(states)
     heads = fit_heads(states / scale, targets, inside, num_labels, C_VALUES) / scale
     logits = torch.empty((len(C_VALUES), len(states), num_labels))
     for p, kept in enumerate(inside[:-1]):
@@ -274,8 +290,8 @@ def _cross_validated(
     return heads[:, -1], logits
 
 
-def _scale(states: Tensor) -> float:
-    """Return the root of the mean square of all coordinates."""
+def state_scale(states: Tensor) -> float:
+    """Return the root of the mean square of all coordinates; penalties are for states over it."""
     return max(float(states.square().mean().sqrt()), 1e-12)
 
 
