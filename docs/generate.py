@@ -33,6 +33,7 @@ RUN_FILES = {
     "plots/": "`loss`, `accuracy`, `confusion_matrix`, `reliability`, `coverage`, `roc`, "
     "`precision_recall`, `thresholds`, each as `.png` and `.svg`",
     "predictions/": "`validation.parquet` and `test.parquet`: the logits of every example",
+    "label_issues.csv": "labels that look wrong, the likeliest first; only with `--label-check`",
     "checkpoints/": "what the run goes on from after an interruption; only in an unfinished one",
     "evaluations/": "one folder for each data that `lasttoken evaluate` scored, of the same form",
 }

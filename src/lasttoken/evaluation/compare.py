@@ -10,11 +10,12 @@ import numpy as np
 
 from lasttoken.evaluation.calibration import calibration_dict
 from lasttoken.evaluation.evaluate import abstaining_dict, scores_dict
-from lasttoken.evaluation.intervals import CONFIDENCE
+from lasttoken.evaluation.intervals import CONFIDENCE, wilson
 from lasttoken.evaluation.metrics import LabelIds, Probs
 from lasttoken.evaluation.paired import paired_difference
 
 SCHEMA_VERSION = 1
+COVERAGES = (0.5, 0.7, 0.8, 0.9, 1.0)  # of the table beside the curve
 
 
 def comparison_dict(
@@ -38,6 +39,7 @@ def comparison_dict(
             "scores": scores_dict(label_ids, probs, labels, rng),
             "calibration": calibration_dict(label_ids, probs, rng=rng),
             "abstaining": abstaining_dict(label_ids, probs, ()),
+            "at_coverage": at_coverages(label_ids, probs),
         }
         for name, probs in answers.items()
     }
@@ -66,6 +68,25 @@ def comparison_dict(
         "pairs": found,
         "verdict": comparison_verdict(runs, found, len(label_ids)),
     }
+
+
+def at_coverages(label_ids: LabelIds, probs: Probs) -> list[dict[str, Any]]:
+    """Return the accuracy of the surest half of the answers, the surest 70 % ... and of all."""
+    predicted_ids = probs.argmax(axis=1)
+    order = np.argsort(-probs.max(axis=1), kind="stable")
+    right = (predicted_ids == label_ids)[order]
+    found = []
+    for coverage in COVERAGES:
+        count = max(1, round(coverage * len(right)))
+        hits = int(right[:count].sum())
+        found.append(
+            {
+                "coverage": coverage,
+                "accuracy": hits / count,
+                "interval": list(wilson(hits, count)),
+            }
+        )
+    return found
 
 
 def comparison_verdict(

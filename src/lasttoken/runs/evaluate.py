@@ -18,9 +18,11 @@ from lasttoken.estimator import TextClassifier
 from lasttoken.evaluation.baseline import BaselineResult
 from lasttoken.evaluation.metrics import LabelIds, Probs
 from lasttoken.events import EventCallback, Note, NoteKeeper
+from lasttoken.model.device import resolve_device, resolve_precision
 from lasttoken.model.folder import ModelRecord
 from lasttoken.model.location import model_folder
 from lasttoken.runs.examples import Columns, describe_lengths, read_alike, read_examples
+from lasttoken.runs.label_check import CheckedSplit, check_labels_of
 from lasttoken.runs.predictions import TEST, VALIDATION, read_predictions
 from lasttoken.runs.record import read_record, short_name
 from lasttoken.runs.recorded import recorded_config
@@ -94,12 +96,22 @@ def run_evaluation(
         tell_leaks(train, examples, "scored", told, where="the run's")
         baselines = run_baselines(labels, train, examples, seed=seed, on_event=told)
     watch.lap("prepare")
-    label_issues = None
-    if config.label_check:
-        raise NotImplementedError
     logits = classifier.predict_logits(texts, phase="evaluate", on_event=told)
     watch.lap("evaluate")
     folder.mkdir(parents=True, exist_ok=True)  # late: an interrupted evaluation leaves nothing
+    label_issues = None
+    if config.label_check:
+        device = resolve_device(config.device)
+        label_issues = check_labels_of(
+            classifier.loaded_.classifier.to(device),
+            [CheckedSplit(data.name, examples, texts)],
+            device=device,
+            precision=resolve_precision(config.precision, device),
+            folder=folder,
+            seed=_SEED,
+            on_event=told,
+        )
+        watch.lap("label check")
     measured = measure(
         classifier,
         score(classifier, examples, texts, logits, folder / TEST),

@@ -26,7 +26,7 @@ CHECKPOINTS_NAME = "checkpoints"
 
 # What a run writes beside its record and checkpoints; `--overwrite` removes these, and no others.
 _RESULTS = ("model", "plots", "predictions", "evaluations", "history.jsonl", "metrics.json",
-            "report.html")  # fmt: skip
+            "report.html", "label_issues.csv")  # fmt: skip
 
 # Settings that say where a result goes and how often it is saved, not what it is.
 _NOT_THE_RESULT = {"output_dir", "overwrite", "checkpoint_minutes", "checkpoint_steps"}

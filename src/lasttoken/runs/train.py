@@ -24,6 +24,7 @@ from lasttoken.runs.examples import (
 )
 from lasttoken.runs.facts import new_record, record_facts, run_results
 from lasttoken.runs.history import HistoryWriter
+from lasttoken.runs.label_check import check_labels
 from lasttoken.runs.lock import run_lock
 from lasttoken.runs.plan import checkpoint_settings, make_classifier, tell_plan
 from lasttoken.runs.predictions import TEST, VALIDATION
@@ -142,8 +143,6 @@ def _carry_out(run: _Run, classifier: TextClassifier, told: NoteKeeper) -> Train
     watch.lap("baselines")
     label_issues = None
     if config.label_check:
-        from lasttoken.runs.label_check import check_labels
-
         texts = run.test_texts
         label_issues = check_labels(
             run.prepared, splits, texts, folder=folder, seed=config.seed, on_event=told

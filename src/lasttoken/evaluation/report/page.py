@@ -124,6 +124,8 @@ def write_comparison(path: Path, content: Mapping[str, Any], plots: Mapping[str,
         },
         matrices=[(name, f"confusion_matrix_{n}") for n, name in enumerate(names, start=1)],
         sections=list(COMPARED.items()),
+        names=names,
+        num_coverages=len(next(iter(content["runs"].values()))["at_coverage"]),
         num_labels=len(content["labels"]),
     )
     replace_file(path, page.encode("utf-8", "replace"))
