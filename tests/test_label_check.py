@@ -82,6 +82,7 @@ def test_wrong_labels_of_every_split_come_out_with_their_texts(
     assert record["num_issues"] == 4
     assert record["num_examples"] == 100
     assert sorted(record["depths"]) == [1, 2]
+    assert record["out_of_fold_accuracy"] == 0.96
     low, high = record["noise_rate_interval"]
     assert low <= record["noise_rate"] <= high
     assert low <= 0.04 <= high
@@ -89,7 +90,8 @@ def test_wrong_labels_of_every_split_come_out_with_their_texts(
     (note,) = (event for event in events if isinstance(event, Note))
     assert note.text == (
         f"label check: 4 of 100 labels look wrong ({tmp_path / 'run' / 'label_issues.csv'}); "
-        f"estimated share of wrong labels {record['noise_rate']:.1%} ({low:.1%} to {high:.1%})"
+        f"estimated share of wrong labels {record['noise_rate']:.1%} ({low:.1%} to {high:.1%}), "
+        "by heads that agree with 96.0% of the labels"
     )
 
 
