@@ -1,8 +1,8 @@
-"""Labels that look wrong: confident learning on probabilities that no example's own label shaped.
+"""Labels that look wrong: confident learning on probabilities that no own label had a say in.
 
-    text                      label      probability of it    most probable
-    "a joy from start to end" negative   0.02                 positive 0.98      <- looks wrong
-    "it is what it is"        negative   0.45                 positive 0.55         too close to call
+    text                      label     probability of it  most probable
+    "a joy from start to end" negative  0.02               positive 0.98   <- looks wrong
+    "it is what it is"        negative  0.45               positive 0.55      too close to call
 
 How many are listed comes from confident learning: an example is counted where another label is more
 probable than that label is, on average, for the examples that carry it. Which ones are listed, and
@@ -114,7 +114,8 @@ def find_label_issues(
 
 
 def _noise_rate(label_ids: LabelIds, probs: NDArray[np.float64]) -> float:
-    """Return 1 minus the trace of the joint distribution of given and true labels."""
+    """Return the share outside the diagonal of the joint distribution of given and true labels."""
     from cleanlab.count import estimate_joint
 
-    return max(0.0, 1.0 - float(np.trace(estimate_joint(label_ids, probs))))
+    joint = estimate_joint(label_ids, probs)  # (C, C), sums to 1
+    return float(joint[~np.eye(len(joint), dtype=bool)].sum())

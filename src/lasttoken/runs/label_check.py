@@ -106,7 +106,8 @@ def check_labels_of(
 
     Returns:
         Ready for JSON: `noise_rate`, `noise_rate_interval` (low, high), `num_examples`, `depths`,
-        `num_issues`, and `issues`: the first 50, each with the columns of the CSV.
+        `out_of_fold_accuracy` (where it is low, the list and the rate are mostly errors of the
+        heads), `num_issues`, and `issues`: the first 50, each with the columns of the CSV.
 
     Raises:
         ConfigError: the states do not fit on the disk.
@@ -127,6 +128,7 @@ def check_labels_of(
         seed=seed,
         on_event=on_event,
     )
+    accuracy = float(np.mean(judged.probs.argmax(axis=1) == label_ids))
     found = find_label_issues(label_ids, judged.probs, labels.labels, seed=seed)
     rows = [
         {
@@ -148,7 +150,7 @@ def check_labels_of(
         Note(
             f"label check: {len(rows):,} of {found.num_examples:,} labels look wrong "
             f"({folder / CSV_NAME}); estimated share of wrong labels {found.noise_rate:.1%} "
-            f"({low:.1%} to {high:.1%})"
+            f"({low:.1%} to {high:.1%}), by heads that agree with {accuracy:.1%} of the labels"
         )
     )
     return {
@@ -156,6 +158,7 @@ def check_labels_of(
         "noise_rate_interval": [low, high],
         "num_examples": found.num_examples,
         "depths": list(judged.depths),
+        "out_of_fold_accuracy": accuracy,
         "num_issues": len(rows),
         "issues": rows[:MAX_SHOWN],
     }

@@ -64,6 +64,7 @@ def out_of_fold_probs(
     device: torch.device,
     precision: Precision,
     seed: int,
+    num_depths: int = NUM_DEPTHS,
     on_event: EventCallback = ignore,
 ) -> OutOfFold:
     """Judge every text by heads that were fitted without it and its copies.
@@ -80,6 +81,7 @@ def out_of_fold_probs(
         device: where the classifier is.
         precision: of the pass.
         seed: of the sample and the folds.
+        num_depths: blocks to average over, at most; all if there are fewer.
         on_event: hears `Progress("features", ...)` and `Progress("probe", ...)`.
 
     Raises:
@@ -107,9 +109,10 @@ def out_of_fold_probs(
             )
 
         read(sample, 0)
-        chosen = _choose_depths(
+        ranked = _rank_depths(
             features, label_ids[sample], copy_of[sample], num_labels, seed, on_event
         )
+        chosen = ranked[:num_depths]
         states = scratch_array(folder / "states", (len(chosen), num_texts, features.shape[2]))
         others = np.setdiff1d(np.arange(num_texts), sample)
         for start in range(-len(sample), len(others), len(sample)):
@@ -130,7 +133,7 @@ def out_of_fold_probs(
     return OutOfFold(probs.numpy(), tuple(depth for depth, _ in chosen))
 
 
-def _choose_depths(
+def _rank_depths(
     features: NDArray[np.float32],
     label_ids: LabelIds,
     copy_of: NDArray[np.int64],
@@ -138,7 +141,7 @@ def _choose_depths(
     seed: int,
     on_event: EventCallback,
 ) -> list[tuple[int, float]]:
-    """Return the depths of the least cross-validated loss, best first, each with its penalty.
+    """Return all depths, the least cross-validated loss first, each with its best penalty.
 
     The loss, not the accuracy: the probabilities are what is wanted, and the penalty of the least
     loss leaves them calibrated. A temperature fitted to them was 0.98 to 1.03, and changed nothing.
@@ -152,7 +155,7 @@ def _choose_depths(
         best = int(np.argmin(losses))
         found.append((losses[best], depth, C_VALUES[best]))
         on_event(Progress("probe", depth, len(features), "blocks"))
-    return [(depth, penalty) for _, depth, penalty in sorted(found)[:NUM_DEPTHS]]
+    return [(depth, penalty) for _, depth, penalty in sorted(found)]
 
 
 def _held_out_logits(
