@@ -1,0 +1,106 @@
+"""Integrated gradients: what each token adds to the probability of a label.
+
+    no text     x' = <|endoftext|> <|endoftext|> <|endoftext|>         p(label | x')
+                       |  the embeddings walk in a straight line
+    the text    x  =   A             fine          film                p(label | x)
+
+    attribution of a token = sum over H of (x - x') . mean gradient of p along the way
+
+The attributions of all tokens add up to p(label | x) - p(label | x').
+
+Source:
+    Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep Networks" (arXiv 1703.01365), as
+    captum computes it; the integral is a Gauss-Legendre sum. A text of reference tokens as the
+    baseline, special tokens left where they are: captum's tutorial "Interpreting BERT Models".
+    End-of-text is the reference token because that is what an empty text becomes here; the zero
+    vector is none a decoder has seen, and its first norm turns there at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lasttoken.inference.prediction import MAX_TOKENS_PER_BATCH
+from lasttoken.model.batch import pack_examples, to_device
+from lasttoken.model.classifier import Classifier
+
+
+def token_attributions(
+    classifier: Classifier,
+    token_ids: NDArray[np.int32],
+    label_id: int,
+    *,
+    replaced: NDArray[np.bool_],
+    baseline_token_id: int,
+    num_steps: int,
+) -> NDArray[np.float64]:
+    """Return what each token of one text adds to the probability of a label, in fp32.
+
+    The text is read by the classifier's own path, as many copies of it packed together as fit
+    into a batch; only what the embedding gives is replaced. Weights, their `requires_grad` and the
+    attention stay as they are, and no gradient is kept.
+
+    Args:
+        classifier: in evaluation mode, on any device.
+        token_ids: (L,) of the text as it is read.
+        label_id: of the label whose probability is explained.
+        replaced: (L,) which tokens the baseline has not: those of the text itself.
+        baseline_token_id: of the token that stands for nothing.
+        num_steps: points on the way at which a gradient is taken, at least 1.
+
+    Returns:
+        (L,) float64; exactly 0 for a token that the baseline has too.
+    """
+    from captum.attr import IntegratedGradients
+
+    device = next(classifier.parameters()).device
+    table: Any = classifier.hf_model.get_input_embeddings()
+
+    def probability(embedded: Tensor) -> Tensor:
+        """Return (S,) for the embeddings (S, L, H) of S texts."""
+        batch = to_device(pack_examples([token_ids] * len(embedded)).to_inputs(), device)
+        with _embedding_answers(table, embedded.flatten(0, 1)):
+            logits = classifier(**batch).logits
+        return classifier.labels.probs(logits)[:, label_id]
+
+    baseline_ids = np.where(replaced, baseline_token_id, token_ids)
+    with torch.autocast(device.type, enabled=False):
+        with torch.no_grad():
+            text, baseline = (
+                table(torch.from_numpy(ids.astype(np.int64)).to(device)[None])  # (1, L, H)
+                for ids in (token_ids, baseline_ids)
+            )
+        attributions: Tensor = IntegratedGradients(probability).attribute(
+            text,
+            baselines=baseline,
+            n_steps=num_steps,
+            internal_batch_size=max(1, MAX_TOKENS_PER_BATCH // len(token_ids)),
+        )
+    return np.asarray(attributions[0].detach().double().sum(dim=-1).cpu().numpy())
+
+
+@contextmanager
+def _embedding_answers(table: nn.Module, embedded: Tensor) -> Iterator[None]:
+    """Let an embedding answer with other vectors, in whichever layout it is asked.
+
+    Args:
+        table: gives (..., H); all its tokens but filler behind the last text are replaced.
+        embedded: (T, H), of the texts end to end.
+    """
+
+    def answer(_table: nn.Module, _args: Any, output: Tensor) -> Tensor:  # noqa: ANN401 - a hook's
+        filler = output.flatten(0, 1)[len(embedded) :]
+        return torch.cat([embedded, filler]).view(output.shape)
+
+    hook = table.register_forward_hook(answer)
+    try:
+        yield
+    finally:
+        hook.remove()
