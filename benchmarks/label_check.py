@@ -3,8 +3,8 @@
     LASTTOKEN_BENCH_DATA=FOLDER python -m benchmarks.label_check
 
 SmolLM2 on movie reviews, and on trec6, sms_spam and rt_polarity where FOLDER holds them, each a
-folder with train, validation and test. One label in ten, drawn at random, is replaced by another one,
-drawn at random. The list is compared with as many examples of the largest held-out loss. Labels
+folder with train, validation and test. One label in ten, drawn at random, is replaced by another
+one, drawn at random. The list is compared with as many examples of the largest held-out loss. Labels
 that were wrong before count as right here, so true precision is higher.
 """
 

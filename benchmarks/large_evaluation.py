@@ -2,9 +2,9 @@
 
     python -m benchmarks.large_evaluation RUN
 
-RUN is a finished run on the sample reviews, such as that of `make demo`. The test reviews are numbered,
-so that none equals another, until there are 100,000. The evaluation runs in a process of its own, whose
-peak is read.
+RUN is a finished run on the sample reviews, such as that of `make demo`. The test reviews are
+numbered, so that none equals another, until there are 100,000. The evaluation runs in a process of
+its own, whose peak is read.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     python -m benchmarks.planted_faults FOLDER
 
 FOLDER is a data set that `report_quality` trained on. Its test examples get a column `source` of
-four values. In one of them the texts lose two words of three; and fifty training texts stand among the
-test examples. `lasttoken evaluate --slice-by source` is to call that source worse and no other, and to
-count the fifty.
+four values. In one of them the texts lose two words of three; and fifty training texts stand among
+the test examples. `lasttoken evaluate --slice-by source` is to call that source worse and no other,
+and to count the fifty.
 """
 
 from __future__ import annotations

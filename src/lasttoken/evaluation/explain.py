@@ -128,12 +128,11 @@ def explain_by_leaving_out(
     tokenized = predictor.tokenize(texts)
     places: list[list[Place]] = []
     for index, text in enumerate(texts):
-        words = find_words(text)
-        if tokenized.truncated[index] and has_places(predictor.loaded_):
-            end = locate_tokens(predictor.loaded_, text).end
-            words = [word for word in words if word[0] < end]
+        is_cut = tokenized.truncated[index] and has_places(predictor.loaded_)
+        end = locate_tokens(predictor.loaded_, text).end if is_cut else len(text)
         length = max(1, int(tokenized.lengths[index]) - len(tokenized.prompt))
-        places.append(group_words(words, min(MOST_SPANS, max(1, MOST_TOKENS // length))))
+        most = min(MOST_SPANS, max(1, MOST_TOKENS // length))
+        places.append(group_words(find_words(text, end), most))
     variants = [leave_out(text, place) for text, own in zip(texts, places, strict=True)
                 for place in own]  # fmt: skip
     owner = np.repeat(np.arange(len(texts)), np.array([len(own) for own in places], dtype=np.int64))
@@ -176,9 +175,9 @@ def explain_by_gradients(
     explanations = []
     for text, label_id in zip(texts, np.asarray(label_ids).tolist(), strict=True):
         tokens = locate_tokens(loaded, text)
-        places = group_words(find_words(text), MOST_SPANS)
+        places = group_words(find_words(text, tokens.end), MOST_SPANS)
         weights = np.zeros(len(places))
-        if places and tokens.is_text.any():
+        if places:
             attributions = token_attributions(
                 loaded.classifier,
                 tokens.token_ids,

@@ -63,12 +63,12 @@ def token_attributions(
     device = next(classifier.parameters()).device
     table: Any = classifier.hf_model.get_input_embeddings()
 
-    def probability(embedded: Tensor) -> Tensor:
-        """Return (S,) for the embeddings (S, L, H) of S texts."""
+    def answer(embedded: Tensor) -> Tensor:
+        """Return log odds (S,) for the embeddings (S, L, H) of S texts."""
         batch = to_device(pack_examples([token_ids] * len(embedded)).to_inputs(), device)
         with _embedding_answers(table, embedded.flatten(0, 1)):
             logits = classifier(**batch).logits
-        return classifier.labels.probs(logits)[:, label_id]
+        return log_odds(logits, label_id)
 
     baseline_ids = np.where(replaced, baseline_token_id, token_ids)
     with torch.autocast(device.type, enabled=False):
@@ -77,13 +77,27 @@ def token_attributions(
                 table(torch.from_numpy(ids.astype(np.int64)).to(device)[None])  # (1, L, H)
                 for ids in (token_ids, baseline_ids)
             )
-        attributions: Tensor = IntegratedGradients(probability).attribute(
+        attributions: Tensor = IntegratedGradients(answer).attribute(
             text,
             baselines=baseline,
             n_steps=num_steps,
             internal_batch_size=max(1, MAX_TOKENS_PER_BATCH // len(token_ids)),
         )
     return np.asarray(attributions[0].detach().double().sum(dim=-1).cpu().numpy())
+
+
+def log_odds(logits: Tensor, label_id: int) -> Tensor:
+    """Return log(p / (1 - p)) in nats (B,) for logits (B, C), p a label's probability.
+
+    With two labels it is the difference of the logits. Unlike p it does not flatten out where the
+    model is sure, and unlike a single logit it does not change when all logits grow alike.
+
+    Source:
+        The weight of evidence in Robnik-Sikonja and Kononenko, "Explaining Classifications for
+        Individual Instances" (IEEE TKDE 20, 2008), and in Zintgraf et al. (arXiv 1702.04595).
+    """
+    others = torch.arange(logits.shape[1], device=logits.device) != label_id
+    return logits[:, label_id] - logits[:, others].logsumexp(dim=1)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,16 +97,17 @@ def locate_tokens(loaded: LoadedModel, text: str) -> LocatedTokens:
     return LocatedTokens(token_ids, places, is_text)
 
 
-def find_words(text: str) -> list[Place]:
-    """Return where words stand; a text of nothing but white space is one word."""
-    words = [match.span() for match in _WORD.finditer(text)]
-    return words or [(0, len(text))] * bool(text)
+def find_words(text: str, end: int) -> list[Place]:
+    """Return where the words that begin before `end` stand; mere white space is one word."""
+    words = [match.span() for match in _WORD.finditer(text)] or [(0, len(text))]
+    return [(start, stop) for start, stop in words if start < min(end, len(text))]
 
 
 def _places_before_repair(text: str, read: str) -> NDArray[np.int64]:
     """Return where each character of a repaired text stood before, and its end: (len(read) + 1,).
 
-    Words that were changed are stretched onto the words that they were made from.
+    Words that were changed are stretched onto the words that they were made from, one onto one
+    where there are as many.
     """
     if read == text:
         return np.arange(len(text) + 1)
@@ -113,9 +115,13 @@ def _places_before_repair(text: str, read: str) -> NDArray[np.int64]:
     starts, read_starts = (np.cumsum([0, *map(len, words)]) for words in (before, after))
     found = np.full(len(read) + 1, len(text), dtype=np.int64)
     for _, i1, i2, j1, j2 in SequenceMatcher(None, before, after).get_opcodes():
-        start, stop = read_starts[[j1, j2]]
-        steps = np.linspace(starts[i1], starts[i2], stop - start, endpoint=False)
-        found[start:stop] = steps.astype(np.int64)
+        is_even = i2 - i1 == j2 - j1
+        old, new = (range(i1, i2 + 1), range(j1, j2 + 1)) if is_even else ((i1, i2), (j1, j2))
+        for (old_start, old_stop), (start, stop) in zip(
+            pairwise(starts[list(old)]), pairwise(read_starts[list(new)]), strict=True
+        ):
+            steps = np.linspace(old_start, old_stop, stop - start, endpoint=False)
+            found[start:stop] = steps.astype(np.int64)
     return found
 
 
