@@ -4,8 +4,8 @@
 
 SmolLM2 on movie reviews, and on trec6, sms_spam and rt_polarity where FOLDER holds them, each a
 folder with train, validation and test. One label in ten, drawn at random, is replaced by another
-one, drawn at random. The list is compared with as many examples of the largest held-out loss. Labels
-that were wrong before count as right here, so true precision is higher.
+one, drawn at random. The list is compared with as many examples of the largest held-out loss.
+Labels that were wrong before count as right here, so true precision is higher.
 """
 
 from __future__ import annotations

@@ -164,6 +164,10 @@ def result(run_folder: Path) -> dict[str, Any]:
     metrics = json.loads((run_folder / "metrics.json").read_text())
     for baseline in metrics["baselines"].values():
         del baseline["seconds"]
+    for row in metrics["training"]["history"]:
+        del row["seconds"]
+    for place in ("Cost", "Provenance"):  # seconds, memory, and the command with its folder
+        del metrics["run"][place]
     return {
         "weights": hashlib.sha256(weights).hexdigest(),
         "history": history,

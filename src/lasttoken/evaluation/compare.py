@@ -34,10 +34,10 @@ def comparison_dict(
         seed: of the bootstraps.
     """
     rng = np.random.default_rng(seed)
-    runs = {
+    runs = {  # each with the same draws, so that equal answers have equal intervals
         name: {
-            "scores": scores_dict(label_ids, probs, labels, rng),
-            "calibration": calibration_dict(label_ids, probs, rng=rng),
+            "scores": scores_dict(label_ids, probs, labels, np.random.default_rng(seed)),
+            "calibration": calibration_dict(label_ids, probs, rng=np.random.default_rng(seed)),
             "abstaining": abstaining_dict(label_ids, probs, ()),
             "at_coverage": at_coverages(label_ids, probs),
         }

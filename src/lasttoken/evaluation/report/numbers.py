@@ -105,6 +105,16 @@ def _count(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def _mebibytes(value: float) -> str:
+    """Format bytes in MiB: 725."""
+    return f"{value / 2**20:,.0f}"
+
+
+def _place(value: At) -> str:
+    """Show the end of a path: the file and its folder, which may be its label."""
+    return "/".join(str(value).replace("\\", "/").split("/")[-2:])
+
+
 def _signed(value: float) -> str:
     """Format a difference: +0.31."""
     return f"{value:+.2f}"
@@ -146,6 +156,8 @@ FILTERS = {
     "number": _shown(_number),
     "count": _shown(_count),
     "signed": _shown(_signed),
+    "mebibytes": _shown(_mebibytes),
+    "place": _place,
     "setting": _setting,
     "strength": _strength,
     "strongest": _strongest,

@@ -52,8 +52,8 @@ COMPARED = {
 }
 EXPLAINED = {
     "leave-one-out": "A word's weight is how much less probable the answer becomes without it.",
-    "integrated-gradients": "A word's weight is its share of the answer's score by integrated "
-    "gradients.",
+    "integrated-gradients": "A word's weight is its share of the answer's probability by "
+    "integrated gradients.",
 }
 
 
