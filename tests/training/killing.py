@@ -166,6 +166,7 @@ def result(run_folder: Path) -> dict[str, Any]:
         del baseline["seconds"]
     for row in metrics["training"]["history"]:
         del row["seconds"]
+    del metrics["notes"]  # a damaged checkpoint is told there
     for place in ("Cost", "Provenance"):  # seconds, memory, and the command with its folder
         del metrics["run"][place]
     return {
