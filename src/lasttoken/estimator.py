@@ -40,6 +40,9 @@ TEXTS_PER_CHUNK = 10_000
 class TextClassifier(Predictor, ClassifierMixin, BaseEstimator):
     """Classify texts by a decoder's hidden state at the last token.
 
+    Probabilities are calibrated on the validation texts by temperature scaling; the temperature
+    is part of the head, so that a saved model gives the same ones everywhere.
+
     Args:
         model: Hub id, local folder, .gguf file or sample name ("smollm2").
         num_epochs: passes over the training examples.

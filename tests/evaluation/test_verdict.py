@@ -140,3 +140,16 @@ def test_few_test_examples_and_a_worse_label_are_caveats() -> None:
         "others",
     ]
     assert caveats(answers(((150, 10), (10, 150)))) == []
+
+
+def test_of_many_worse_groups_the_five_worst_are_told_and_the_others_counted() -> None:
+    metrics = answers(((150, 10), (10, 150)))
+    metrics["slices"] = [
+        {"by": "column n", "value": str(n), "accuracy": n / 10, "num_examples": 9,
+         "others_accuracy": 0.9, "is_worse": n < 8}
+        for n in reversed(range(10))
+    ]  # fmt: skip
+    found = caveats(metrics)
+    assert len(found) == 6
+    assert found[0].startswith("worse than elsewhere where column n is 0: accuracy 0.000")
+    assert found[-1] == "3 more groups are worse than elsewhere"

@@ -8,6 +8,7 @@ from typing import Any
 from lasttoken.evaluation.baseline import MAJORITY, TFIDF
 
 FEW_EXAMPLES = 200  # test examples below which the interval is about 0.1 wide or wider
+MOST_SLICES = 5  # told one by one
 
 _NAMES = {TFIDF: "TF-IDF + logistic regression", MAJORITY: "always answering the commonest label"}
 _SHORT_NAMES = {TFIDF: "TF-IDF", MAJORITY: "majority"}
@@ -93,13 +94,16 @@ def caveats(metrics: Mapping[str, Any]) -> list[str]:
             f"only {test['num_examples']:,} test examples: the true accuracy may lie anywhere from "
             f"{_share(low)} to {_share(high)}"
         )
-    for each in metrics["slices"]:
-        if each["is_worse"]:
-            found.append(
-                f"worse than elsewhere where {each['by']} is {each['value']}: accuracy "
-                f"{_share(each['accuracy'])} of {each['num_examples']:,} examples, "
-                f"{_share(each['others_accuracy'])} of the others"
-            )
+    worse = [each for each in metrics["slices"] if each["is_worse"]]
+    worse.sort(key=lambda each: float(each["accuracy"]))
+    found += [
+        f"worse than elsewhere where {each['by']} is {each['value']}: accuracy "
+        f"{_share(each['accuracy'])} of {each['num_examples']:,} examples, "
+        f"{_share(each['others_accuracy'])} of the others"
+        for each in worse[:MOST_SLICES]
+    ]
+    if len(worse) > MOST_SLICES:
+        found.append(f"{len(worse) - MOST_SLICES} more groups are worse than elsewhere")
     return found
 
 
