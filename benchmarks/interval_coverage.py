@@ -132,11 +132,11 @@ def main(show: Callable[[str], None] = print) -> None:
                 )
                 for key, (low, high) in found.items():
                     held[key] += low <= truth[key] <= high
+            row = f"{name}, {size:,} test examples"
             figures: dict[str, Any] = {
-                f"{key}, percent held": figure([100 * count / repeats], unit="%")
+                f"{row}: {key}, percent held": figure([100 * count / repeats], unit="%")
                 for key, count in held.items()
             }
-            row = f"{name}, {size:,} test examples"
             results.add(row, {"truth": truth, "repeats": repeats}, figures)
             results.save()
             shown = ", ".join(f"{key} {100 * count / repeats:.1f}" for key, count in held.items())

@@ -55,8 +55,10 @@ def main() -> None:
         folder.name,
         {"slices": slices, "notes": metrics["notes"], "called_worse": worse},
         {
-            "the broken source alone is called worse": figure([float(worse == [BROKEN])]),
-            "copies counted": figure(
+            f"{folder.name}: the broken source alone is called worse": figure(
+                [float(worse == [BROKEN])]
+            ),
+            f"{folder.name}: copies counted": figure(
                 [
                     float(note.split()[0].replace(",", ""))
                     for note in metrics["notes"]

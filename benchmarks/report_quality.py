@@ -39,7 +39,8 @@ def main() -> None:
         subprocess.run([sys.executable, *words], check=True)
         metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
         record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        results.add(name, _facts(metrics, run), _figures(metrics, record))
+        figures = _figures(metrics, record)
+        results.add(name, _facts(metrics, run), {f"{name}: {key}": figures[key] for key in figures})
         results.save()
 
 
