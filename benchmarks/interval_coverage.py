@@ -119,6 +119,9 @@ def main(show: Callable[[str], None] = print) -> None:
         population = _Population(num_labels, spread, sharper, shift, seed=number)
         truth = _scores(population.ids, population.probs, population.second_ids, population.labels)
         for size in SIZES:
+            row = f"{name}, {size:,} test examples"
+            if results.has(row):
+                continue
             rng = np.random.default_rng(100 * number + size)
             held: dict[str, int] = dict.fromkeys(truth, 0)
             for _ in range(repeats):
@@ -132,15 +135,14 @@ def main(show: Callable[[str], None] = print) -> None:
                 )
                 for key, (low, high) in found.items():
                     held[key] += low <= truth[key] <= high
-            row = f"{name}, {size:,} test examples"
             figures: dict[str, Any] = {
                 f"{row}: {key}, percent held": figure([100 * count / repeats], unit="%")
                 for key, count in held.items()
             }
             results.add(row, {"truth": truth, "repeats": repeats}, figures)
-            results.save()
             shown = ", ".join(f"{key} {100 * count / repeats:.1f}" for key, count in held.items())
             show(f"{row}: {shown}")
+    results.save()
 
 
 if __name__ == "__main__":

@@ -34,6 +34,8 @@ def main() -> None:
     results = Results("report_quality", quick=False)
     for data in folders:
         name = Path(data).name
+        if results.has(name):
+            continue
         run = SCRATCH / "report-quality" / name
         words = ["-m", "lasttoken", "train", data, *SETTINGS, "--output-dir", str(run)]
         subprocess.run([sys.executable, *words], check=True)
@@ -41,7 +43,8 @@ def main() -> None:
         record = json.loads((run / "run.json").read_text(encoding="utf-8"))
         figures = _figures(metrics, record)
         results.add(name, _facts(metrics, run), {f"{name}: {key}": figures[key] for key in figures})
-        results.save()
+
+    results.save()
 
 
 def _facts(metrics: dict[str, Any], run: Path) -> dict[str, Any]:
