@@ -33,7 +33,8 @@ def test_the_mapping_holds_what_the_design_promises() -> None:
 
 def test_every_interval_holds_its_score() -> None:
     test = numbers()["test"]
-    for name, (low, high) in test["intervals"].items():
+    for name, ends in test["intervals"].items():
+        low, high = ends
         assert low <= test[name] <= high, name
     for entry in test["per_label"].values():
         for name, (low, high) in entry["intervals"].items():

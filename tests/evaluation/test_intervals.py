@@ -87,7 +87,18 @@ def test_wilson_is_the_textbook_interval_and_knows_nothing_of_no_example() -> No
 
 
 def test_draws_without_a_score_are_left_out() -> None:
-    assert middle(np.array([np.nan, 1.0, 1.0, np.nan])) == (1.0, 1.0)
+    assert middle(np.array([np.nan, 1.0, 2.0, np.nan])) == pytest.approx((1.025, 1.975))
+    assert middle(np.array([np.nan, 1.0, 1.0])) is None
+
+
+@pytest.mark.parametrize("num_examples", [10, 60])
+def test_all_right_is_no_certainty_for_any_score(num_examples: int) -> None:
+    ids = np.array([0] * (num_examples - 3) + [1] * 3)
+    found = score_intervals(ids, np.eye(2)[ids] * 0.8 + 0.1, rng=np.random.default_rng(0))
+    for name in ("macro_f1", "macro_recall", "weighted_precision", "mcc"):
+        low, high = found.scores[name]
+        assert low < 0.7 < high == 1.0, name  # as little as of 6 right answers of 6
+    assert found.per_label[1]["f1"][0] == pytest.approx(wilson(3, 3)[0])
 
 
 def test_one_example_and_one_label_answered_are_no_error() -> None:
@@ -97,6 +108,7 @@ def test_one_example_and_one_label_answered_are_no_error() -> None:
     assert found.scores["macro_f1"] == pytest.approx((0.0, 0.793), abs=1e-3)  # Wilson's of 0 of 1
     low, high = found.scores["mcc"]
     assert low < 0 < high
+    assert found.scores["log_loss"] is None
     assert found.per_label[0]["precision"] == (0.0, 1.0)
 
 

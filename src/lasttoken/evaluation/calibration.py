@@ -152,11 +152,12 @@ def calibration_dict(
 ) -> dict[str, Any]:
     """Return log loss, Brier score, calibration error and bins in the form of `metrics.json`."""
     brier = brier_scores(label_ids, probs)
+    interval = middle(drawn_means(brier[:, None], rng)[:, 0])
     return {
         "ece": expected_calibration_error(label_ids, probs),
         "ece_interval": list(calibration_interval(label_ids, probs, rng=rng)),
         "brier": float(brier.mean()),
-        "brier_interval": list(middle(drawn_means(brier[:, None], rng)[:, 0])),
+        "brier_interval": None if interval is None else list(interval),
         "log_loss": float(log_losses(label_ids, probs).mean()),
         "bins": [
             {

@@ -13,6 +13,7 @@ from lasttoken.evaluation.metrics import LabelIds, Probs
 
 MOST_POINTS = 100  # of a stored curve; more cannot be seen
 CURVES_UP_TO = 30  # labels; of more, the commonest are stored, and none gets intervals
+FEWEST = 5  # examples of a label, and of others: the interval of 1, 2, 3 held 43, 84, 92 %
 _GROUPS = 500  # of neighbors by probability, for the intervals; fewer examples are their own
 
 
@@ -47,7 +48,8 @@ def ranking_dict(
         }
         if number in common:
             entry |= {"curves": _curves(is_label, score)}
-        if len(labels) <= CURVES_UP_TO:
+        rarest = min(int(is_label.sum()), int((~is_label).sum()))
+        if len(labels) <= CURVES_UP_TO and rarest >= FEWEST:
             entry |= area_intervals(is_label, score, rng=rng)
         per_label[label] = entry
     known = [entry for entry in per_label.values() if entry is not None]

@@ -169,7 +169,9 @@ def scores_dict(
         counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     ).tolist()
     scores["num_correct"] = int((probs.argmax(axis=1) == label_ids).sum())
-    scores["intervals"] = {name: list(ends) for name, ends in intervals.scores.items()}
+    scores["intervals"] = {
+        name: None if ends is None else list(ends) for name, ends in intervals.scores.items()
+    }
     for label, ends in zip(labels, intervals.per_label, strict=True):
         scores["per_label"][label]["intervals"] = {k: list(v) for k, v in ends.items()}
     return scores

@@ -40,14 +40,15 @@ def wilson(successes: int, total: int) -> Interval:
     return (float(found.low), float(found.high))
 
 
-def middle(values: NDArray[np.float64]) -> Interval:
+def middle(values: NDArray[np.float64]) -> Interval | None:
     """Return the middle 95 % of bootstrapped scores (R,), as Efron's percentile interval.
 
-    Values that are not finite (a score that some draws do not have) are left out.
+    Values that are not finite (a score that some draws do not have) are left out. None where no
+    two values differ: too few examples, or all alike, to tell how far others may lie.
     """
     finite = values[np.isfinite(values)]
-    if len(finite) == 0:
-        return (float("nan"), float("nan"))
+    if len(finite) == 0 or finite.min() == finite.max():
+        return None
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(finite, [tail, 1 - tail])
     return (float(low), float(high))
@@ -62,7 +63,8 @@ def around(exact: float, drawn: NDArray[np.float64], count: int) -> Interval:
     Args:
         exact: the score.
         drawn: (R,) the same score of examples drawn again.
-        count: examples; where no draw differs, as little is known as of a share of so many.
+        count: examples behind it. Where no mistake was seen, or nothing right, draws cannot show
+            any either: then as little is known as of a share of so many.
 
     Source:
         Efron and Tibshirani (1993), chapter 12: intervals after a transformation. Of six averages
@@ -74,7 +76,7 @@ def around(exact: float, drawn: NDArray[np.float64], count: int) -> Interval:
 
     inside = np.clip(drawn[np.isfinite(drawn)], _LEAST, 1 - _LEAST)
     spread = float(logit(inside).std()) if len(inside) else 0.0
-    if spread < 1e-12:
+    if exact <= 0 or exact >= 1 or spread < 1e-12:
         low, high = wilson(round(exact * count), count)
     else:
         center = float(logit(np.clip(exact, _LEAST, 1 - _LEAST)))
@@ -117,11 +119,11 @@ class ScoreIntervals:
     """The intervals of `ClassificationMetrics`.
 
     Attributes:
-        scores: by the names of `ClassificationMetrics.to_dict`.
+        scores: by the names of `ClassificationMetrics.to_dict`; None where nothing can be told.
         per_label: likewise, of each label, in label order.
     """
 
-    scores: dict[str, Interval]
+    scores: dict[str, Interval | None]
     per_label: tuple[dict[str, Interval], ...]
 
 
@@ -153,14 +155,14 @@ def score_intervals(
     accuracy = wilson(int(hits.sum()), len(label_ids))
     micro = dict.fromkeys(("micro_precision", "micro_recall", "micro_f1"), accuracy)
     exact = scores_of_counts(counts[None], true, predicted, num_labels)
+    # A macro average weighs the rarest label like the others: it is known no better than that one.
+    known = int(support[support > 0].min()) * int((support > 0).sum())
     averages = {
-        name: around(float(exact[name][0]), values, len(label_ids))
+        name: around(float(exact[name][0]), values, known)
         for name, values in bootstrapped.items()
         if name not in ("mcc", "f1")
     }
-    low, high = around(
-        (1 + float(exact["mcc"][0])) / 2, (1 + bootstrapped["mcc"]) / 2, len(label_ids)
-    )
+    low, high = around((1 + float(exact["mcc"][0])) / 2, (1 + bootstrapped["mcc"]) / 2, known)
     averages["mcc"] = (2 * low - 1, 2 * high - 1)
     return ScoreIntervals(
         scores={
@@ -204,11 +206,7 @@ def scores_of_counts(
     Source:
         MCC of many labels: Gorodkin (2004), as `sklearn.metrics.matthews_corrcoef`; tested equal.
     """
-    every = np.arange(num_labels)
-    rows = counts @ (true[:, None] == every).astype(np.float64)  # (R, C) true examples
-    columns = counts @ (predicted[:, None] == every).astype(np.float64)
-    is_hit = (true == predicted)[:, None] & (true[:, None] == every)
-    hits = counts @ is_hit.astype(np.float64)
+    hits, rows, columns = _margins(counts, true, predicted, num_labels)
     total = counts.sum(axis=1).astype(np.float64)  # (R,)
     precision, recall = hits / np.maximum(columns, 1), hits / np.maximum(rows, 1)
     f1 = 2 * hits / np.maximum(rows + columns, 1)
@@ -224,3 +222,32 @@ def scores_of_counts(
         "mcc": np.where(spread > 0, covariance / np.sqrt(np.maximum(spread, 1)), 0.0),
         "f1": f1,
     }
+
+
+def macro_f1_of_counts(
+    counts: NDArray[np.int64],
+    true: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    num_labels: int,
+) -> NDArray[np.float64]:
+    """Return the macro F1 of many confusion matrices (R,); as `scores_of_counts`."""
+    hits, rows, columns = _margins(counts, true, predicted, num_labels)
+    return np.asarray((2 * hits / np.maximum(rows + columns, 1)).mean(axis=1))
+
+
+def _margins(
+    counts: NDArray[np.int64],
+    true: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    num_labels: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return right, true and predicted examples of each label, (R, C) each."""
+    from scipy.sparse import csr_array
+
+    def summed(cells: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+        shape = (len(cells), num_labels)
+        into = csr_array((np.ones(len(cells)), (np.arange(len(cells)), labels)), shape=shape)
+        return np.asarray(counts[:, cells] @ into)
+
+    every, hit = np.arange(len(true)), np.flatnonzero(true == predicted)
+    return summed(hit, true[hit]), summed(every, true), summed(every, predicted)

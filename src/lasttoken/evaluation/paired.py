@@ -11,7 +11,7 @@ from lasttoken.evaluation.intervals import (
     CONFIDENCE,
     Interval,
     drawn_counts,
-    scores_of_counts,
+    macro_f1_of_counts,
 )
 from lasttoken.evaluation.metrics import LabelIds
 
@@ -89,8 +89,7 @@ def paired_difference(
 
     def macro_f1_difference(drawn: NDArray[np.int64]) -> NDArray[np.float64]:
         one, other = (
-            scores_of_counts(drawn, true, predicted, num_labels)["macro_f1"]
-            for predicted in (first, second)
+            macro_f1_of_counts(drawn, true, predicted, num_labels) for predicted in (first, second)
         )
         return one - other
 
