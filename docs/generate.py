@@ -86,11 +86,13 @@ METRICS_FIELDS = {
     "slices": "`by`, `value`, `num_examples`, `accuracy`, `interval`, `others_accuracy`, "
     "`p_value`, `is_worse`",
     "num_errors": "wrong answers in all",
+    "num_errors_too_long": "surer ones than those shown, left out for their length",
     "explained_by": "how the words of `errors` were weighed",
     "errors": "the surest wrong answers: `file`, `row`, `text`, `label`, `predicted`, "
     "`probability`, `words` (parts of the text and their weights)",
     "label_issues": "what `--label-check` found: `noise_rate`, `noise_rate_interval`, "
-    "`num_examples`, `num_issues`, the first `issues`; else null",
+    "`num_examples`, `num_issues`, the first `issues`, the blocks read (`depths`) and how far "
+    "heads and labels agree (`out_of_fold_accuracy`); else null",
     "training": "`history` (as in `history.jsonl`) and `best_epoch`; null in an evaluation",
     "run": "data, model, settings, cost and provenance as the report shows them",
 }

@@ -82,6 +82,7 @@ def numbers(
         "verdict": verdict(metrics),
         "caveats": caveats(metrics),
         "num_errors": errors.num_errors,
+        "num_errors_too_long": errors.num_too_long,
         "explained_by": "leave-one-out",
         "errors": errors_dict(errors, test.examples, labels, words),
         "title": "snow with gpt2",

@@ -32,6 +32,7 @@ PLOTS = [
 ]  # fmt: skip
 ISSUES = {
     "noise_rate": 0.08, "noise_rate_interval": [0.06, 0.1], "num_examples": 100, "num_issues": 7,
+    "out_of_fold_accuracy": 0.9, "depths": [3],
     "issues": [{
         "split": "train", "file": "snow.csv", "row": 12, "text": "cold", "label": "no",
         "suggested_label": "yes", "label_probability": 0.03, "suggested_probability": 0.97,
@@ -257,7 +258,9 @@ def test_labels_that_look_wrong_are_listed_with_their_texts() -> None:
     page = re.sub(
         r"</?(?:data|span|bdi)[^>]*>", "", render_report(numbers(label_issues=ISSUES), {})
     )
-    assert "About 8.0 % (6.0 % to 10 %) of all 100 labels are estimated to be wrong." in page
+    assert "7 of 100 labels look wrong" in page
+    assert "At most about 8.0 % (6.0 % to 10 %) of all labels are wrong" in page
+    assert "The heads agree with 90 % of the labels" in page
     assert "no (0.030), perhaps <strong>yes</strong> (0.970)" in page
 
 

@@ -71,7 +71,7 @@ def test_the_surest_errors_come_first_and_huge_texts_are_passed_over() -> None:
     found = confident_errors(examples, np.zeros(4, dtype=np.int64), probs)
     assert found.rows.tolist() == [2, 0]
     assert found.probs.tolist() == [0.8, 0.7]
-    assert found.num_errors == 3
+    assert (found.num_errors, found.num_too_long) == (3, 1)
 
 
 def test_pairs_are_ordered_by_count_then_share_and_bring_their_surest_texts() -> None:

@@ -15,6 +15,7 @@ from lasttoken.evaluation.metrics import LabelIds, Probs
 MOST_ERRORS = 20
 MOST_PAIRS = 10
 TEXTS_OF_A_PAIR = 3
+LONGEST_SHOWN = 2_000  # characters of a text that is not shown in full
 MOST_CHARACTERS = 200_000  # of all texts shown together; the page stays small
 
 
@@ -27,12 +28,14 @@ class ConfidentErrors:
         predicted_ids: what the model answered, (E,).
         probs: of these answers, (E,).
         num_errors: wrong answers in all.
+        num_too_long: surer ones that are left out, because their texts are too long for a page.
     """
 
     rows: NDArray[np.int64]
     predicted_ids: LabelIds
     probs: NDArray[np.float64]
     num_errors: int
+    num_too_long: int
 
 
 def confident_errors(
@@ -48,7 +51,7 @@ def confident_errors(
     wrong = np.flatnonzero(predicted_ids != label_ids)
     order = wrong[np.argsort(-confidence[wrong], kind="stable")]
     rows: list[int] = []
-    room = MOST_CHARACTERS
+    room, num_too_long = MOST_CHARACTERS, 0
     for row in order.tolist():
         size = len(examples[row].text)
         if len(rows) == limit:
@@ -56,8 +59,10 @@ def confident_errors(
         if size <= room:
             rows.append(row)
             room -= size
+        else:
+            num_too_long += 1
     kept = np.array(rows, dtype=np.int64)
-    return ConfidentErrors(kept, predicted_ids[kept], confidence[kept], len(wrong))
+    return ConfidentErrors(kept, predicted_ids[kept], confidence[kept], len(wrong), num_too_long)
 
 
 def confused_pairs(
@@ -80,7 +85,6 @@ def confused_pairs(
         true, predicted = divmod(int(pairs[place]), len(labels))
         members = wrong[pair_of == pairs[place]]
         surest = members[np.argsort(-confidence[members], kind="stable")]
-        shown = [row for row in surest.tolist() if len(examples[row].text) <= 2_000]
         found.append(
             {
                 "true": labels[true],
@@ -88,12 +92,21 @@ def confused_pairs(
                 "count": int(counts[place]),
                 "share": float(shares[place]),
                 "examples": [
-                    {**place_of(examples[row]), "probability": float(confidence[row])}
-                    for row in shown[:TEXTS_OF_A_PAIR]
+                    {
+                        **place_of(examples[row]),
+                        "text": shorten(examples[row].text),
+                        "probability": float(confidence[row]),
+                    }
+                    for row in surest[:TEXTS_OF_A_PAIR].tolist()
                 ],
             }
         )
     return found
+
+
+def shorten(text: str, limit: int = LONGEST_SHOWN) -> str:
+    """Return a text as it is shown beside others: one that is longer is cut, which "…" tells."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def place_of(example: Example) -> dict[str, Any]:

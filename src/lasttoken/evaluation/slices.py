@@ -93,15 +93,20 @@ def _ranges(
 ) -> tuple[list[str], NDArray[np.int64]]:
     """Return the names of the ranges between edges, and each number's range (N,)."""
     if len(edges) == 1:
-        return [f"{edges[0]:g}"], np.zeros(len(numbers), dtype=np.int64)
+        return [_digits(edges[0])], np.zeros(len(numbers), dtype=np.int64)
     is_whole = bool((numbers == numbers.round()).all() and (edges == edges.round()).all())
     range_of = np.clip(np.searchsorted(edges, numbers, side="left") - 1, 0, len(edges) - 2)
     names = []
     for number, (low, high) in enumerate(pairwise(edges.tolist())):
         first = low + (1 if is_whole and number else 0)
-        name = f"{first:g} to {high:g}" if first != high else f"{high:g}"
-        names.append(name if is_whole or not number else f"above {low:g} to {high:g}")
+        name = f"{_digits(first)} to {_digits(high)}" if first != high else _digits(high)
+        names.append(name if is_whole or not number else f"above {_digits(low)} to {_digits(high)}")
     return names, range_of.astype(np.int64)
+
+
+def _digits(number: float) -> str:
+    """Return a number so that two different edges never look alike."""
+    return f"{number:.0f}" if number == round(number) and abs(number) < 1e15 else f"{number:.12g}"
 
 
 def _as_numbers(cells: Sequence[str]) -> NDArray[np.float64] | None:

@@ -24,9 +24,9 @@ _ADVICE = {
 def verdict(metrics: Mapping[str, Any]) -> str:
     """Say how the model's test accuracy stands beside its baselines', and who wins.
 
-    A baseline that wins or ties is named first. Macro F1 is told too where it contradicts
-    accuracy, a difference whose paired interval holds zero is called chance, and a baseline that
-    could not be made is named with its reason.
+    A baseline that leads or ties is named first; it wins, and advice is given, only where the
+    paired interval excludes zero, else the lead is called chance. Macro F1 is told too where it
+    contradicts accuracy, and a baseline that could not be made is named with its reason.
 
     Args:
         metrics: the content of `metrics.json`: "test" and "baselines".
@@ -47,9 +47,12 @@ def verdict(metrics: Mapping[str, Any]) -> str:
         rival = scored[name]
         difference = rival["difference"]
         ahead = difference["only_first_right"] - difference["only_second_right"]
+        least, most = difference["accuracy_interval"]
+        is_shown = not least <= 0 <= most
         if ahead < 0:
+            leads = "wins" if is_shown else "is ahead"
             sentences.append(
-                f"The {_SHORT_NAMES[name]} baseline wins: {_share(rival['accuracy'])} against "
+                f"The {_SHORT_NAMES[name]} baseline {leads}: {_share(rival['accuracy'])} against "
                 f"{_share(test['accuracy'])} ({counted})."
             )
         elif ahead == 0:
@@ -66,10 +69,9 @@ def verdict(metrics: Mapping[str, Any]) -> str:
                 f"{_share(test['macro_f1'])} for the model, {_share(rival['macro_f1'])} for the "
                 f"{_SHORT_NAMES[name]} baseline."
             )
-        elif ahead <= 0:
+        elif ahead < 0 and is_shown:
             sentences.append(_ADVICE[name])
-        least, most = difference["accuracy_interval"]
-        if ahead != 0 and least <= 0 <= most:
+        if ahead != 0 and not is_shown:
             sentences.append(
                 f"A difference this small may be chance: of two equals, one would lead by as much "
                 f"with probability {difference['p_value']:.2f}."

@@ -13,6 +13,7 @@ from lasttoken.config import EvaluateConfig
 from lasttoken.data.examples import Example
 from lasttoken.data.readers import LabeledData, iter_rows, locate_data, read_labeled
 from lasttoken.data.splits import fingerprint, limit_examples, tell_leaks
+from lasttoken.durable import telling
 from lasttoken.errors import ConfigError, LastTokenError, RunError
 from lasttoken.estimator import TextClassifier
 from lasttoken.evaluation.baseline import BaselineResult
@@ -22,6 +23,7 @@ from lasttoken.model.device import resolve_device, resolve_precision
 from lasttoken.model.folder import ModelRecord
 from lasttoken.model.location import model_folder
 from lasttoken.runs.examples import Columns, describe_lengths, read_alike, read_examples
+from lasttoken.runs.label_check import CSV_NAME as LABEL_ISSUES
 from lasttoken.runs.label_check import CheckedSplit, check_labels_of
 from lasttoken.runs.predictions import TEST, VALIDATION, read_predictions
 from lasttoken.runs.record import read_record, short_name
@@ -98,7 +100,9 @@ def run_evaluation(
     watch.lap("prepare")
     logits = classifier.predict_logits(texts, phase="evaluate", on_event=told)
     watch.lap("evaluate")
-    folder.mkdir(parents=True, exist_ok=True)  # late: an interrupted evaluation leaves nothing
+    with telling(folder):  # late: an interrupted evaluation leaves the earlier one alone
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / LABEL_ISSUES).unlink(missing_ok=True)  # of an earlier one that looked for them
     label_issues = None
     if config.label_check:
         device = resolve_device(config.device)

@@ -13,6 +13,7 @@ import torch
 from lasttoken.data.examples import Example, fold_text
 from lasttoken.data.splits import Splits
 from lasttoken.data.writers import RowWriter
+from lasttoken.evaluation.failures import shorten
 from lasttoken.evaluation.label_issues import find_label_issues
 from lasttoken.events import EventCallback, Note
 from lasttoken.model.classifier import Classifier
@@ -160,7 +161,7 @@ def check_labels_of(
         "depths": list(judged.depths),
         "out_of_fold_accuracy": accuracy,
         "num_issues": len(rows),
-        "issues": rows[:MAX_SHOWN],
+        "issues": [{**row, "text": shorten(str(row["text"]))} for row in rows[:MAX_SHOWN]],
     }
 
 

@@ -157,6 +157,7 @@ def measure(
         "verdict": verdict(metrics),
         "caveats": caveats(metrics),
         "num_errors": errors.num_errors,
+        "num_errors_too_long": errors.num_too_long,
         "explained_by": settings.explain,
         "errors": errors_dict(errors, test.examples, labels, words),
     }

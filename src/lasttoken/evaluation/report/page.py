@@ -22,6 +22,7 @@ from lasttoken.evaluation.baseline import MAJORITY, TFIDF
 from lasttoken.evaluation.report.numbers import FILTERS, At
 
 BESIDE_UP_TO = 6  # labels; the plot of so few fits beside its table
+SHARES_UP_TO = 12  # labels; with more of them a share below each count makes the table too tall
 NAMED_UP_TO = 14  # characters; where a label is longer, columns of the matrix are numbered
 FULL_MATRIX_UP_TO = 30  # labels; of more the table lists the commonest mistakes
 
@@ -93,6 +94,7 @@ def render_report(metrics: Mapping[str, Any], plots: Mapping[str, str]) -> str:
         numbered=num_labels > BESIDE_UP_TO or max(map(len, metrics["labels"])) > NAMED_UP_TO,
         beside=num_labels <= BESIDE_UP_TO,
         full_matrix=num_labels <= FULL_MATRIX_UP_TO,
+        shares=num_labels <= SHARES_UP_TO,
         asks_precision=any("precision_at_least" in t for t in metrics["thresholds"].values()),
     )
 
