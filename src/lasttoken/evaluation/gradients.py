@@ -1,19 +1,17 @@
-"""Integrated gradients: what each token adds to the probability of a label.
+"""Integrated gradients: what each token adds to the log odds of a label.
 
-    no text     x' = <|endoftext|> <|endoftext|> <|endoftext|>         p(label | x')
+    no text     x' = <|endoftext|>  ␣     ␣       log odds of the label from x'
                        |  the embeddings walk in a straight line
-    the text    x  =   A             fine          film                p(label | x)
+    the text    x  =   A           fine  film     log odds of the label from x
 
-    attribution of a token = sum over H of (x - x') . mean gradient of p along the way
+    attribution of a token = sum over H of (x - x') . mean gradient on the way
 
-The attributions of all tokens add up to p(label | x) - p(label | x').
+The attributions of all tokens add up to the difference of the log odds, as nearly as the points
+on the way tell.
 
 Source:
     Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep Networks" (arXiv 1703.01365), as
-    captum computes it; the integral is a Gauss-Legendre sum. A text of reference tokens as the
-    baseline, special tokens left where they are: captum's tutorial "Interpreting BERT Models".
-    End-of-text is the reference token because that is what an empty text becomes here; the zero
-    vector is none a decoder has seen, and its first norm turns there at once.
+    captum computes it; the mean is a Gauss-Legendre sum.
 """
 
 from __future__ import annotations
@@ -27,21 +25,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lasttoken.inference.prediction import MAX_TOKENS_PER_BATCH
 from lasttoken.model.batch import pack_examples, to_device
 from lasttoken.model.classifier import Classifier
+
+# Of one pass with gradients, which keep what every block computed: for SmolLM2 (135M) some MB a
+# token. A sentence and its points on the way fit into one pass.
+MAX_TOKENS_PER_PASS = 1_024
 
 
 def token_attributions(
     classifier: Classifier,
     token_ids: NDArray[np.int32],
+    baseline_ids: NDArray[np.int32],
     label_id: int,
     *,
-    replaced: NDArray[np.bool_],
-    baseline_token_id: int,
     num_steps: int,
 ) -> NDArray[np.float64]:
-    """Return what each token of one text adds to the probability of a label, in fp32.
+    """Return what each token of one text adds to the log odds of a label, in fp32.
 
     The text is read by the classifier's own path, as many copies of it packed together as fit
     into a batch; only what the embedding gives is replaced. Weights, their `requires_grad` and the
@@ -50,13 +50,12 @@ def token_attributions(
     Args:
         classifier: in evaluation mode, on any device.
         token_ids: (L,) of the text as it is read.
-        label_id: of the label whose probability is explained.
-        replaced: (L,) which tokens the baseline has not: those of the text itself.
-        baseline_token_id: of the token that stands for nothing.
+        baseline_ids: (L,) of a text that says nothing, see `words.blank_tokens`.
+        label_id: of the label whose log odds are explained.
         num_steps: points on the way at which a gradient is taken, at least 1.
 
     Returns:
-        (L,) float64; exactly 0 for a token that the baseline has too.
+        (L,) float64; in nats; exactly 0 for a token that the baseline has too.
     """
     from captum.attr import IntegratedGradients
 
@@ -70,7 +69,6 @@ def token_attributions(
             logits = classifier(**batch).logits
         return log_odds(logits, label_id)
 
-    baseline_ids = np.where(replaced, baseline_token_id, token_ids)
     with torch.autocast(device.type, enabled=False):
         with torch.no_grad():
             text, baseline = (
@@ -81,7 +79,7 @@ def token_attributions(
             text,
             baselines=baseline,
             n_steps=num_steps,
-            internal_batch_size=max(1, MAX_TOKENS_PER_BATCH // len(token_ids)),
+            internal_batch_size=max(1, MAX_TOKENS_PER_PASS // len(token_ids)),
         )
     return np.asarray(attributions[0].detach().double().sum(dim=-1).cpu().numpy())
 
