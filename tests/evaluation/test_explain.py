@@ -27,7 +27,7 @@ from lasttoken.evaluation.explain import (
 )
 from lasttoken.evaluation.gradients import log_odds
 from lasttoken.evaluation.words import find_words, locate_tokens
-from lasttoken.events import Event, Progress
+from lasttoken.events import Event, Note, Progress
 from lasttoken.inference.predictor import Predictor
 from lasttoken.model.folder import LoadedModel, load_for_training
 
@@ -372,6 +372,24 @@ def test_steps_that_fill_several_batches_add_up_the_same(
     assert [span.weight for span in parts] == pytest.approx(
         [span.weight for span in whole], rel=1e-3, abs=1e-4
     )
+
+
+def test_weights_that_do_not_add_up_are_tried_in_smaller_steps_and_told(tmp_path: Path) -> None:
+    reader = Reader(load(tmp_path / "model", "opt"))
+
+    def told(num_steps: int) -> list[Event]:
+        events: list[Event] = []
+        explain_by_gradients(
+            reader, [TEXTS[0], ""], IDS[:2], num_steps=num_steps, on_event=events.append
+        )
+        return [event for event in events if not isinstance(event, Progress)]
+
+    text = (
+        "integrated gradients of 1 of 2 texts do not add up to what the model answers, even in "
+        "small steps: trust leave-one-out there"
+    )
+    assert told(1) == [Note(text, is_warning=True)]
+    assert told(64) == []
 
 
 def test_log_odds_are_those_of_the_probability() -> None:

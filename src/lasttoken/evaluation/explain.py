@@ -35,7 +35,7 @@ from lasttoken.evaluation.words import (
     leave_out,
     locate_tokens,
 )
-from lasttoken.events import EventCallback, Progress, ignore
+from lasttoken.events import EventCallback, Note, Progress, ignore
 from lasttoken.inference.prediction import make_ready
 from lasttoken.inference.predictor import Predictor
 from lasttoken.model.device import resolve_device
@@ -166,12 +166,14 @@ def explain_by_gradients(
     spans, as with `explain_by_leaving_out`.
 
     Args, returns and errors are those of `explain`, and:
-        num_steps: points on the way at which gradients are taken; more is more exact.
+        num_steps: points on the way at which gradients are taken; four times as many for a text
+            whose weights do not add up. Those that still do not are counted in a `Note`.
     """
     loaded = predictor.loaded_
     device = resolve_device(predictor.device)
     make_ready(loaded.classifier, device)
-    explanations = []
+    explanations: list[Explanation] = []
+    num_doubtful = 0
     for text, label_id in zip(texts, np.asarray(label_ids).tolist(), strict=True):
         tokens = locate_tokens(loaded, text)
         places = group_words(find_words(text, tokens.end), MOST_SPANS)
@@ -184,9 +186,18 @@ def explain_by_gradients(
                 label_id,
                 num_steps=num_steps,
             )
-            weights = _share(attributions, tokens, places)
+            weights = _share(attributions.by_token, tokens, places)
+            num_doubtful += not attributions.adds_up
         explanations.append(_spans(text, places, weights))
         on_event(Progress("explain", len(explanations), len(texts), "texts"))
+    if num_doubtful:
+        on_event(
+            Note(
+                f"integrated gradients of {num_doubtful:,} of {len(texts):,} texts do not add up "
+                "to what the model answers, even in small steps: trust leave-one-out there",
+                is_warning=True,
+            )
+        )
     return explanations
 
 
