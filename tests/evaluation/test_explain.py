@@ -27,7 +27,7 @@ from lasttoken.evaluation.explain import (
 )
 from lasttoken.evaluation.gradients import log_odds
 from lasttoken.evaluation.words import find_words, locate_tokens
-from lasttoken.events import Event, Progress
+from lasttoken.events import Event, Note, Progress
 from lasttoken.inference.predictor import Predictor
 from lasttoken.model.folder import LoadedModel, load_for_training
 
@@ -240,6 +240,12 @@ def test_as_many_label_ids_as_texts(gpt2: LoadedModel) -> None:
 # Integrated gradients
 
 
+def no_text(loaded: LoadedModel, num_tokens: int) -> list[int]:
+    """End-of-text, then spaces."""
+    spaces = loaded.tokenizer(" " * (num_tokens - 1), add_special_tokens=False)["input_ids"]
+    return [256, *spaces]
+
+
 def log_odds_of(loaded: LoadedModel, token_ids: Sequence[int], label_id: int) -> float:
     """By the family's own class, with its own attention."""
     model = loaded.classifier.hf_model
@@ -261,7 +267,7 @@ def test_the_weights_add_up_to_the_way_from_no_text(any_family: LoadedModel) -> 
             Reader(any_family), [text], np.array([label_id]), num_steps=200
         )
         way = log_odds_of(any_family, ids, label_id) - log_odds_of(
-            any_family, [256] * len(ids), label_id
+            any_family, no_text(any_family, len(ids)), label_id
         )
         assert total(explanation) == pytest.approx(way, abs=0.01 * max(1.0, abs(way)))
         assert max(abs(span.weight) for span in explanation) > 0.1
@@ -275,7 +281,7 @@ def test_each_weight_is_the_integral_by_the_familys_own_code(any_family: LoadedM
     attention = model.config._attn_implementation
     model.set_attn_implementation("eager")
     with torch.no_grad():
-        start, end = table(torch.full_like(ids, 256)), table(ids)
+        start, end = table(torch.tensor([no_text(any_family, ids.shape[1])])), table(ids)
     integral = torch.zeros_like(end)
     for part in ((torch.arange(num_steps) + 0.5) / num_steps).split(100):
         points = (start + part[:, None, None] * (end - start)).requires_grad_()
@@ -304,7 +310,7 @@ def test_where_only_the_last_token_is_read_it_alone_has_weight(tmp_path: Path) -
     [explanation] = explain_by_gradients(Reader(loaded), ["a fine m"], np.array([0]), num_steps=100)
     assert [span.weight for span in explanation[:4]] == [0.0] * 4
     ids = loaded.tokenizer("a fine m")["input_ids"]
-    none = [*ids[:-2], 256, 256]
+    none = no_text(loaded, len(ids))
     way = log_odds_of(loaded, ids, 0) - log_odds_of(loaded, none, 0)
     assert abs(way) > 0.1
     assert explanation[4].weight == pytest.approx(way, abs=0.01)
@@ -318,7 +324,7 @@ def test_what_the_tokenizer_adds_and_the_prompt_stand_in_the_baseline_too(tmp_pa
     )
     ids = loaded.tokenizer(prompt + text)["input_ids"]
     assert ids[0] == 257
-    none = [*ids[: 1 + len(prompt)], *[256] * len(text)]
+    none = [*ids[: 1 + len(prompt)], *no_text(loaded, len(text) + 1)[1:]]
     way = log_odds_of(loaded, ids, 0) - log_odds_of(loaded, none, 0)
     assert total(explanation) == pytest.approx(way, abs=0.01 * max(1.0, abs(way)))
 
@@ -361,11 +367,29 @@ def test_steps_that_fill_several_batches_add_up_the_same(
     gpt2: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [whole] = explain_by_gradients(Reader(gpt2), [TEXTS[0]], np.array([0]))
-    monkeypatch.setattr(gradients, "MAX_TOKENS_PER_BATCH", 150)  # 3 of 32 copies
+    monkeypatch.setattr(gradients, "MAX_TOKENS_PER_PASS", 150)  # 3 of 32 copies
     [parts] = explain_by_gradients(Reader(gpt2), [TEXTS[0]], np.array([0]))
     assert [span.weight for span in parts] == pytest.approx(
         [span.weight for span in whole], rel=1e-3, abs=1e-4
     )
+
+
+def test_weights_that_do_not_add_up_are_tried_in_smaller_steps_and_told(tmp_path: Path) -> None:
+    reader = Reader(load(tmp_path / "model", "opt"))
+
+    def told(num_steps: int) -> list[Event]:
+        events: list[Event] = []
+        explain_by_gradients(
+            reader, [TEXTS[0], ""], IDS[:2], num_steps=num_steps, on_event=events.append
+        )
+        return [event for event in events if not isinstance(event, Progress)]
+
+    text = (
+        "integrated gradients of 1 of 2 texts do not add up to what the model answers, even in "
+        "small steps: trust leave-one-out there"
+    )
+    assert told(1) == [Note(text, is_warning=True)]
+    assert told(64) == []
 
 
 def test_log_odds_are_those_of_the_probability() -> None:

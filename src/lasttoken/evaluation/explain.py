@@ -1,4 +1,4 @@
-"""The words that mattered: what each word of a text does to the probability of a label.
+"""The words that mattered: what each word of a text does to a label's chances.
 
     p(positive | "a moving story")                0.93
     p(positive | "a story")                       0.55      so "moving" weighs +0.38
@@ -6,15 +6,13 @@
 Two methods:
 
     leave-one-out          the text is read again without each word (Li et al., arXiv 1612.08220):
-                           what the model really answers, one text a word
-    integrated-gradients   what the word's tokens add on the way from no text (`gradients`)
+                           what the model really answers, at the price of one text a word
+    integrated-gradients   what the word's tokens add on the way from a text that says nothing
+                           (`gradients`): an approximation, slower, and defined where leaving out
+                           one word changes nothing because the next one says the same
 
-Neither says why the model learned this, nor what it should have read. Left out one at a time,
-two words that say the same both seem not to matter; and a text with a hole is not one that
-anybody wrote.
-
-A *word* is a run of characters without white space; in scripts written without spaces, a
-character with its marks. Texts of many words are cut into spans of several consecutive words.
+Neither says why the model learned this, nor what it should have read; and a text with a hole is
+not one that anybody wrote. Texts of many words are cut into spans of several consecutive words.
 """
 
 from __future__ import annotations
@@ -30,13 +28,14 @@ from lasttoken.evaluation.gradients import token_attributions
 from lasttoken.evaluation.words import (
     LocatedTokens,
     Place,
+    blank_tokens,
     find_words,
     group_words,
     has_places,
     leave_out,
     locate_tokens,
 )
-from lasttoken.events import EventCallback, Progress, ignore
+from lasttoken.events import EventCallback, Note, Progress, ignore
 from lasttoken.inference.prediction import make_ready
 from lasttoken.inference.predictor import Predictor
 from lasttoken.model.device import resolve_device
@@ -59,10 +58,10 @@ class Span:
     Attributes:
         text: one word, several consecutive ones with the white space between them, or what lies
             between two such stretches or behind the last (white space, words that were not read).
-        weight: by how much it raises the probability of the label; negative if it lowers it.
-            Exactly 0.0 for what lies between and behind. -1 to 1 with leave-one-out; with
-            integrated gradients, all weights of a text add up to
-            p(label | text) - p(label | no text).
+        weight: by how much it speaks for the label; negative if against it. Leave-one-out: by how
+            much it raises the label's probability, -1 to 1. Integrated gradients: the log odds
+            (nats) it adds; all weights of a text add up to about the log odds of the label less
+            those in a text that says nothing. Exactly 0.0 for what lies between and behind.
     """
 
     text: str
@@ -80,7 +79,7 @@ def explain(
     method: Method = "leave-one-out",
     on_event: EventCallback = ignore,
 ) -> list[Explanation]:
-    """Return what each word of each text does to the probability of a label.
+    """Return what each word of each text does to a label's chances.
 
     A text's explanation does not depend on the other texts.
 
@@ -159,20 +158,22 @@ def explain_by_gradients(
     num_steps: int = NUM_STEPS,
     on_event: EventCallback = ignore,
 ) -> list[Explanation]:
-    """Return the integrated gradients of p(label | text), summed over each word's tokens.
+    """Return the integrated gradients of the label's log odds, summed over each word's tokens.
 
-    Computed in fp32, one text at a time. Of the tokens that are read, those of the text itself are
-    explained; the prompt and the special tokens that a tokenizer adds stand in the baseline too
-    and weigh nothing. A token's weight is shared equally by its characters; white space counts to
-    the word behind it. At most `MOST_SPANS` spans, as with `explain_by_leaving_out`.
+    Computed in fp32, one text at a time, whatever its length. The prompt, and special tokens that
+    the tokenizer adds, are the same at both ends of the way and weigh nothing. A token's weight is
+    shared equally by its characters; white space counts to the word behind it. At most `MOST_SPANS`
+    spans, as with `explain_by_leaving_out`.
 
     Args, returns and errors are those of `explain`, and:
-        num_steps: points on the way from no text; more is more exact.
+        num_steps: points on the way at which gradients are taken; four times as many for a text
+            whose weights do not add up. Those that still do not are counted in a `Note`.
     """
     loaded = predictor.loaded_
     device = resolve_device(predictor.device)
     make_ready(loaded.classifier, device)
-    explanations = []
+    explanations: list[Explanation] = []
+    num_doubtful = 0
     for text, label_id in zip(texts, np.asarray(label_ids).tolist(), strict=True):
         tokens = locate_tokens(loaded, text)
         places = group_words(find_words(text, tokens.end), MOST_SPANS)
@@ -181,14 +182,22 @@ def explain_by_gradients(
             attributions = token_attributions(
                 loaded.classifier,
                 tokens.token_ids,
+                blank_tokens(loaded, tokens),
                 label_id,
-                replaced=tokens.is_text,
-                baseline_token_id=int(loaded.tokenizer.eos_token_id),
                 num_steps=num_steps,
             )
-            weights = _share(attributions, tokens, places)
+            weights = _share(attributions.by_token, tokens, places)
+            num_doubtful += not attributions.adds_up
         explanations.append(_spans(text, places, weights))
         on_event(Progress("explain", len(explanations), len(texts), "texts"))
+    if num_doubtful:
+        on_event(
+            Note(
+                f"integrated gradients of {num_doubtful:,} of {len(texts):,} texts do not add up "
+                "to what the model answers, even in small steps: trust leave-one-out there",
+                is_warning=True,
+            )
+        )
     return explanations
 
 
