@@ -224,3 +224,5 @@ def test_decisions_go_through_their_record_and_a_damaged_one_is_refused() -> Non
     assert Decisions.from_record(found.temperature, levels, found.thresholds) == found
     with pytest.raises(BackboneError, match="coverage_levels or thresholds"):
         Decisions.from_record(1.0, [{"threshold": 0.5}], {})
+    with pytest.raises(BackboneError, match="coverage_levels or thresholds"):
+        Decisions.from_record(1.0, [{**levels[0], "threshold": "high"}], {})

@@ -42,9 +42,19 @@ class Decisions:
             BackboneError: it is another.
         """
         try:
-            found = tuple(Level(**level) for level in levels)  # type: ignore[arg-type]
-            return cls(float(temperature), found, dict(thresholds))
-        except (TypeError, ValueError) as error:
+            found = tuple(
+                Level(
+                    threshold=float(level["threshold"]),
+                    num_answered=int(level["num_answered"]),
+                    num_right=int(level["num_right"]),
+                    coverage=float(level["coverage"]),
+                    promised=float(level["promised"]),
+                )
+                for level in levels
+            )
+            chosen = {k: None if v is None else float(v) for k, v in thresholds.items()}
+            return cls(float(temperature), found, chosen)
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise BackboneError(
                 f"lasttoken.json: coverage_levels or thresholds: {error}",
                 expected="what lasttoken train wrote",

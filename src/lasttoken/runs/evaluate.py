@@ -22,13 +22,22 @@ from lasttoken.events import EventCallback, Note, NoteKeeper
 from lasttoken.model.device import resolve_device, resolve_precision
 from lasttoken.model.folder import ModelRecord
 from lasttoken.model.location import model_folder
-from lasttoken.runs.examples import Columns, describe_lengths, read_alike, read_examples
+from lasttoken.model.tokens import TokenizedTexts
+from lasttoken.runs.examples import (
+    Columns,
+    describe_lengths,
+    read_alike,
+    read_examples,
+    tell_findings,
+)
+from lasttoken.runs.facts import weights_sha256
 from lasttoken.runs.label_check import CSV_NAME as LABEL_ISSUES
 from lasttoken.runs.label_check import CheckedSplit, check_labels_of
 from lasttoken.runs.predictions import TEST, VALIDATION, read_predictions
 from lasttoken.runs.record import read_record, short_name
 from lasttoken.runs.recorded import recorded_config
 from lasttoken.runs.results import (
+    check_explainable,
     label_ids,
     measure,
     report_settings,
@@ -37,7 +46,7 @@ from lasttoken.runs.results import (
     write_results,
 )
 from lasttoken.training.preparation import tell_reading_path
-from lasttoken.versions import Stopwatch, machine, package_versions
+from lasttoken.versions import Stopwatch, machine, package_versions, peak_memory_bytes
 
 _SEED = 123  # of --limit and of bootstraps: the same examples and intervals every time
 
@@ -82,6 +91,8 @@ def run_evaluation(
         tuple(data.splits.get("test") or data.all_examples()), config.limit, _SEED, told
     )
     settings = report_settings(config, _SEED, examples)
+    check_explainable(config.explain, classifier.loaded_)
+    tell_findings({"test": examples}, told)
     validation = _validation(config, classifier)
     labels = classifier.loaded_.classifier.labels
     label_ids(labels, examples)  # an unknown label is told before the work begins
@@ -125,32 +136,57 @@ def run_evaluation(
         on_event=told,
     )
     watch.lap("measure")
-    rate = len(examples) / watch.seconds["evaluate"]
     metrics = write_results(
         folder,
         measured,
         title=f"{short_name(config.run)} on {short_name(config.data)}",
-        facts={
-            "Data": {
-                "examples": f"{len(examples):,}",
-                "lengths": length_line,
-                "sha256": fingerprint(examples)[:16],
-            },
-            "Cost": {
-                **{f"{name}, seconds": f"{value:.1f}" for name, value in watch.seconds.items()},
-                "predictions": f"{rate:,.0f} texts a second",
-            },
-            "Provenance": {
-                "command": shlex.join(command),
-                "precision": classifier.precision,
-                **{k: str(v) for k, v in {**machine(), **package_versions()}.items()},
-            },
-        },
+        facts=_facts(config, classifier, examples, texts, watch, command),
         notes=told.warnings,
         label_issues=label_issues,
         on_event=on_event,
     )
     return EvaluateOutcome(folder, metrics)
+
+
+def _facts(
+    config: EvaluateConfig,
+    classifier: TextClassifier,
+    examples: Sequence[Example],
+    texts: TokenizedTexts,
+    watch: Stopwatch,
+    command: Sequence[str],
+) -> dict[str, dict[str, str]]:
+    """Return data, model, cost and provenance as the tables of the report."""
+    record, device = classifier.loaded_.record, resolve_device(config.device)
+    seconds, memory = watch.seconds, peak_memory_bytes()
+    folder = model_folder(config.run)
+    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    return {
+        "Data": {
+            "examples": f"{len(examples):,}, {int(texts.lengths.sum()):,} tokens",
+            "lengths": describe_lengths("scored", texts),
+            "sha256": fingerprint(examples)[:16],
+        },
+        "Model": {
+            "folder": str(folder),
+            "made of": record.model or "-",
+            "weights, sha256": weights_sha256(classifier.loaded_.classifier.hf_model)[:16],
+            "precision": f"{resolve_precision(config.precision, device)} on {device}",
+            "longest text": f"{record.max_length:,} tokens",
+        },
+        "Cost": {
+            **{f"{name}, seconds": f"{value:.1f}" for name, value in seconds.items()},
+            "peak memory": "-" if memory is None else f"{memory / 2**30:.2f} GiB",
+            "model folder": f"{size / 2**30:.2f} GiB",
+            "predictions": f"{len(examples) / seconds['evaluate']:,.0f} texts or "
+            f"{int(texts.lengths.sum()) / seconds['evaluate']:,.0f} tokens a second",
+        },
+        "Provenance": {
+            "command": shlex.join(command),
+            "seed": str(_SEED),
+            **{key: str(value) for key, value in {**machine(), **package_versions()}.items()},
+        },
+    }
 
 
 def _folder(parent: Path, name: str, data: str) -> Path:
@@ -216,7 +252,8 @@ def _training_examples(
     """Return the run's own training examples and seed; None, told why, if they are not there."""
     record = read_record(Path(config.run))
     if record is None:
-        on_event(Note("no baselines: this is no run folder, so its training data is unknown"))
+        text = "no baselines: this is no run folder, so its training data is unknown"
+        on_event(Note(text, is_warning=True))
         return None
     try:
         run_config = recorded_config(Path(config.run), record)

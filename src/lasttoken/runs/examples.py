@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -125,15 +125,20 @@ def tell_examples(data: RunExamples, on_event: EventCallback) -> None:
         shown = ", ".join(f"{label} {count:,}" for label, count in counts[:8])
         more = f" and {len(counts) - 8} more labels" if len(counts) > 8 else ""
         on_event(Note(f"{name}: {len(examples):,} examples ({shown}{more})"))
-    for finding in check_examples(splits, leave_out=_NOT_LOOKED_FOR):
-        if finding.severity == "warning":
-            text = f"{finding.found} (lasttoken check tells the rows)"
-            on_event(Note(text, is_warning=True))
+    tell_findings(splits, on_event)
     rare = sorted(label for label in counts_of["train"] if counts_of["test"][label] < FEW_EXAMPLES)
     if rare:
         shown = ", ".join(rare[:5]) + (f" and {len(rare) - 5} more" if len(rare) > 5 else "")
         text = f"fewer than {FEW_EXAMPLES} test examples of: {shown}; their scores are rough"
         on_event(Note(text, is_warning=True))
+
+
+def tell_findings(splits: Mapping[str, Sequence[Example]], on_event: EventCallback) -> None:
+    """Tell what `lasttoken check` warns of and is told nowhere else."""
+    for finding in check_examples(splits, leave_out=_NOT_LOOKED_FOR):
+        if finding.severity == "warning":
+            text = f"{finding.found} (lasttoken check tells the rows)"
+            on_event(Note(text, is_warning=True))
 
 
 def describe_lengths(name: str, texts: TokenizedTexts) -> str:

@@ -15,6 +15,7 @@ from lasttoken.config import EvaluateConfig, ExplainMethod, TrainConfig
 from lasttoken.data.examples import Example
 from lasttoken.data.labels import LabelSpec
 from lasttoken.durable import telling
+from lasttoken.errors import ConfigError
 from lasttoken.estimator import TextClassifier
 from lasttoken.evaluation.baseline import BaselineResult, majority_baseline, tfidf_baseline
 from lasttoken.evaluation.decisions import Decisions
@@ -25,7 +26,9 @@ from lasttoken.evaluation.metrics import LabelIds, Probs
 from lasttoken.evaluation.report.page import write_report
 from lasttoken.evaluation.report.plots import write_plots
 from lasttoken.evaluation.verdict import caveats, verdict
+from lasttoken.evaluation.words import has_places
 from lasttoken.events import EpochEnd, EventCallback, Note, Progress, ignore
+from lasttoken.model.folder import LoadedModel
 from lasttoken.model.tokens import TokenizedTexts
 from lasttoken.runs.examples import slice_columns
 from lasttoken.runs.predictions import write_predictions
@@ -123,6 +126,21 @@ def report_settings(
     """
     columns = slice_columns(config.slice_by, examples)
     return ReportSettings(columns, config.precision_at_least, config.explain, seed)
+
+
+def check_explainable(method: ExplainMethod, loaded: LoadedModel) -> None:
+    """Check, before the work, that the words of texts can be told apart.
+
+    Raises:
+        ConfigError: integrated gradients of a tokenizer that does not tell where tokens stand.
+    """
+    if method == "integrated-gradients" and not has_places(loaded):
+        raise ConfigError(
+            "--explain integrated-gradients: the model's tokenizer does not tell where its tokens "
+            "stand in a text",
+            expected="a fast tokenizer (tokenizer.json)",
+            remedy="--explain leave-one-out",
+        )
 
 
 def measure(

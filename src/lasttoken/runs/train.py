@@ -38,7 +38,14 @@ from lasttoken.runs.record import (
     settings_of,
     short_name,
 )
-from lasttoken.runs.results import measure, report_settings, run_baselines, score, write_results
+from lasttoken.runs.results import (
+    check_explainable,
+    measure,
+    report_settings,
+    run_baselines,
+    score,
+    write_results,
+)
 from lasttoken.runs.resume import check_unchanged, clear_finished, finish_run_folder
 from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.saver import check_room_for_checkpoints
@@ -92,12 +99,13 @@ def run_training(
 
     data = read_examples(config, told)
     tell_examples(data, told)
+    report_settings(config, config.seed, data.splits.test)  # an unknown column is told here
     classifier = make_classifier(config)
     prepared = classifier.prepare(data.splits.train, data.splits.validation, on_event=told)
     if process_rank() > 0:
         classifier.train(prepared, checkpoints=checkpoint_settings(config), on_event=told)
         return None
-    report_settings(config, config.seed, data.splits.test)  # an unknown column is told here
+    check_explainable(config.explain, prepared.loaded)
     test_texts = prepared.tokenize(data.splits.test, on_event=told)
     tell_plan(prepared, test_texts, told)
     record = new_record(settings, command, data, prepared, test_texts)

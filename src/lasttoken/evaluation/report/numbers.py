@@ -14,7 +14,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-STRONG = (0.02, 0.1, 0.3)  # weights of words from which on they are colored, more, most
+# Weights of words from which on they are colored, more, most: of a probability, or as shares of the
+# largest weight of the text.
+STRONG = (0.02, 0.1, 0.3)
+RELATIVE = (0.15, 0.4, 0.7)
 TOP_WORDS = 5
 
 # Unicode's explicit directional marks (annex 9).
@@ -128,16 +131,28 @@ def _setting(value: At) -> str:
     return _shown(lambda raw: f"{raw:,}")(value) if is_number else str(value)
 
 
-def _strength(weight: float) -> str:
-    """Return the class of a word: f1 to f3 for, a1 to a3 against the answer, "" of no weight."""
-    level = sum(abs(weight) >= least for least in STRONG)
-    return f"{'f' if weight > 0 else 'a'}{level}" if level else ""
+def _strengths(parts: list[list[Any]], method: str) -> list[str]:
+    """Return each word's class: f1 to f3 for, a1 to a3 against the answer, "" of no weight."""
+    unit, steps = _scale(parts, method)
+    levels = [sum(abs(weight) >= least * unit for least in steps) for _, weight in parts]
+    return [
+        f"{'f' if weight > 0 else 'a'}{level}" if level else ""
+        for (_, weight), level in zip(parts, levels, strict=True)
+    ]
 
 
-def _strongest(parts: list[list[Any]]) -> list[tuple[str, int]]:
+def _strongest(parts: list[list[Any]], method: str) -> list[tuple[str, int]]:
     """Return the words of the largest weights, and their places among the parts."""
+    unit, steps = _scale(parts, method)
     places = sorted(range(len(parts)), key=lambda place: -abs(parts[place][1]))[:TOP_WORDS]
-    return [(parts[p][0].strip()[:60], p) for p in places if abs(parts[p][1]) >= STRONG[0]]
+    return [(parts[p][0].strip()[:60], p) for p in places if abs(parts[p][1]) >= steps[0] * unit]
+
+
+def _scale(parts: list[list[Any]], method: str) -> tuple[float, tuple[float, ...]]:
+    """Return the unit of a text's weights and the steps of color: log odds have no bound."""
+    if method == "leave-one-out":
+        return 1.0, STRONG
+    return max((abs(weight) for _, weight in parts), default=0.0) or 1.0, RELATIVE
 
 
 def _line(value: At | str) -> str:
@@ -159,6 +174,6 @@ FILTERS = {
     "mebibytes": _shown(_mebibytes),
     "place": _place,
     "setting": _setting,
-    "strength": _strength,
+    "strengths": _strengths,
     "strongest": _strongest,
 }

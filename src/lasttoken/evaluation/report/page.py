@@ -53,8 +53,8 @@ COMPARED = {
 }
 EXPLAINED = {
     "leave-one-out": "A word's weight is how much less probable the answer becomes without it.",
-    "integrated-gradients": "A word's weight is its share of the answer's probability by "
-    "integrated gradients.",
+    "integrated-gradients": "A word's weight is what its tokens add to the log odds of the answer, "
+    "by integrated gradients; colors are relative to the strongest word of each text.",
 }
 
 
