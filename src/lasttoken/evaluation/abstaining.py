@@ -86,7 +86,8 @@ def promised_share(num_right: int, num_answered: int) -> float:
     Source:
         Clopper and Pearson (1934), one-sided, at 5 % / 20 (Bonferroni): whichever level is chosen
         afterwards, the promise is broken in at most 5 % of all validation sets. The form is that
-        of Angelopoulos et al., "Learn then test" (2021).
+        of Angelopoulos et al., "Learn then test" (2021). That the same examples chose the epoch is
+        not counted: simulated with ten independent epochs, 7 % of validation sets break it.
     """
     from scipy.stats import beta
 
