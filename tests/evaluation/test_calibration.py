@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from equivalences import LABELS, TEXTS, classify, tolerance
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 
+from lasttoken.data.labels import LabelSpec
 from lasttoken.errors import BackboneError
 from lasttoken.evaluation.abstaining import (
     choose_level,
@@ -29,6 +33,7 @@ from lasttoken.evaluation.thresholds import (
     best_f1_threshold,
     thresholds_dict,
 )
+from lasttoken.model.folder import load_for_training
 
 
 def drawn(seed: int, num_examples: int, num_labels: int, sharper: float = 1.0):
@@ -124,12 +129,22 @@ def test_a_calibrated_model_s_interval_begins_at_zero_and_a_wrong_one_s_does_not
     assert 0.05 < low < expected_calibration_error(ids, bad) < high
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.floats(0.05, 20))
-def test_no_temperature_changes_a_predicted_label(seed: int, temperature: float) -> None:
-    logits, _ = drawn(seed, 50, 4)
-    scaled = (logits / np.float32(temperature)).astype(np.float32)
-    assert (softmax(scaled, axis=1).argmax(1) == softmax(logits, axis=1).argmax(1)).all()
+@pytest.mark.parametrize("temperature", [0.05, 0.7, 1.0, 3.1, 20.0])
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_no_temperature_changes_a_predicted_label(
+    tiny_gpt2: Path, temperature: float, has_bias: bool
+) -> None:
+    loaded = load_for_training(tiny_gpt2, LabelSpec(LABELS), seed=1)
+    if has_bias:  # no stock head has one, so that no family can be loaded with it
+        head = loaded.classifier.hf_model.score
+        head.bias = torch.nn.Parameter(torch.tensor([0.3, -0.2, 0.1]))
+    before = classify(loaded, TEXTS)
+    loaded.classifier.divide_logits(temperature)
+    after = classify(loaded, TEXTS)
+    assert len(set(before.argmax(dim=1).tolist())) > 1
+    assert torch.equal(after.argmax(dim=1), before.argmax(dim=1))
+    expected = before / temperature
+    assert (after - expected).abs().max() <= tolerance(expected)
 
 
 def test_levels_go_from_strict_to_all_and_count_ties_together() -> None:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from answered import failed_baseline, numbers
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
 from conftest import REVIEWS
 from lasttoken.evaluation.report.card import model_card, write_model_card
 from lasttoken.evaluation.report.markdown import text
+from lasttoken.evaluation.verdict import caveats
 
 EVIL = [
     "<script>alert(1)</script>",
@@ -47,28 +49,16 @@ def record(finished_run: Path) -> dict[str, Any]:
     return read(finished_run / "run.json")
 
 
-def made_up(labels: list[str], matrix: list[list[int]]) -> dict[str, Any]:
-    """Return metrics as of a run with these labels and mistakes, without what is optional."""
-    hits, total = sum(matrix[n][n] for n in range(len(labels))), sum(map(sum, matrix))
-    return {
-        "schema_version": 2,
-        "labels": labels,
-        "test": {
-            "accuracy": hits / total,
-            "macro_f1": 0.5,
-            "num_examples": total,
-            "per_label": {
-                label: {
-                    "precision": 0.5,
-                    "recall": row[n] / sum(row),
-                    "f1": row[n] / sum(row),
-                    "support": sum(row),
-                }
-                for n, (label, row) in enumerate(zip(labels, matrix, strict=True))
-            },
-            "confusion_matrix": matrix,
-        },
-    }
+def made_up(labels: list[str], matrix: list[list[int]], **more: Any) -> dict[str, Any]:
+    """Return metrics as of a run with these labels and mistakes."""
+    cells = [
+        (true, predicted)
+        for true, row in enumerate(matrix)
+        for predicted, count in enumerate(row)
+        for _ in range(count)
+    ]
+    answers = [true for true, _ in cells], [predicted for _, predicted in cells]
+    return dict(json.loads(json.dumps(numbers(tuple(labels), answers, **more))))
 
 
 THREE = made_up(["ham", "spam", "eggs"], [[95, 4, 1], [9, 91, 0], [2, 1, 5]])
@@ -194,74 +184,80 @@ def test_the_card_holds_no_text_of_the_data_and_no_path(
 
 def test_limits_name_weak_labels_confused_pairs_and_few_examples() -> None:
     card = limits_of(model_card(THREE, {}, name="run"))
-    assert card.splitlines()[:4] == [
-        "- Weakest labels: eggs (F1 0.625 on 8 test examples); spam (F1 0.910 on 100 test "
+    assert card.splitlines()[:3] == [
+        "- Weakest labels: eggs (F1 0.714 on 8 test examples); ham (F1 0.922 on 100 test "
         "examples).",
         "- Scores are rough for labels of fewer than 10 test examples: eggs.",
         "- Confused most: spam taken for ham (9 of 100 test examples); ham taken for spam (4 of "
         "100 test examples); eggs taken for ham (2 of 8 test examples).",
-        "- How far its probabilities can be relied on was not measured.",
     ]
     few = limits_of(model_card(made_up(["a", "b"], [[9, 1], [2, 8]]), {}, name="run"))
-    assert "- Weakest label: b (F1 0.800 on 10 test examples).\n" in few
-    assert "- Only 20 test examples: all scores are rough.\n" in few
+    assert "- Weakest label: b (F1 0.842 on 10 test examples).\n" in few
+    assert (
+        "- Only 20 test examples: the true accuracy may lie anywhere from 0.640 to 0.948.\n" in few
+    )
     assert "Scores are rough for labels" not in few
 
 
 def test_limits_name_a_baseline_that_is_as_good() -> None:
-    baselines = {
-        "majority": {"accuracy": 0.1},
-        "tfidf_logistic_regression": {"accuracy": THREE["test"]["accuracy"]},
-        "other": {"reason": "too large"},
-    }
-    card = limits_of(model_card({**THREE, "baselines": baselines}, {}, name="run"))
-    assert card.splitlines()[0] == (
-        "- It is not better than a far cheaper baseline, TF-IDF + logistic regression: accuracy "
-        "0.918 against 0.918."
+    worse = made_up(["a", "b"], [[9, 1], [9, 1]], baselines=[failed_baseline()])
+    assert "cheaper baseline" not in limits_of(model_card(worse, {}, name="run"))
+    worse = made_up(["a", "b"], [[9, 1], [9, 1]])
+    assert limits_of(model_card(worse, {}, name="run")).splitlines()[0] == (
+        "- It is not better than a far cheaper baseline, always answering the commonest label: "
+        "accuracy 0.500 against 0.500."
     )
-    assert "commonest" not in card
 
 
-def test_intervals_slices_and_calibration_are_shown_where_they_were_measured() -> None:
+def test_limits_tell_worse_slices_but_never_a_value_of_a_column() -> None:
     measured = copy.deepcopy(THREE)
-    measured["test"]["intervals"] = {"accuracy": [0.871, 0.949], "macro_f1": [0.4, 0.6]}
-    measured["test"]["per_label"]["eggs"]["intervals"] = {"f1": [0.2, 0.9]}
-    difference = {"accuracy": 0.118, "accuracy_interval": [0.05, 0.18]}
-    measured["baselines"] = {
-        "tfidf_logistic_regression": {
-            "accuracy": 0.8, "macro_f1": 0.4, "difference": difference
-        }
-    }  # fmt: skip
-    measured["confused_pairs"] = [{"true": "ham", "predicted": "eggs", "count": 7, "share": 0.07}]
+    worse = {"num_examples": 40, "accuracy": 0.7, "others_accuracy": 0.9, "is_worse": True}
     measured["slices"] = [
-        {"by": "length", "value": "9 to 12 tokens", "num_examples": 40, "accuracy": 0.7,
-         "interval": [0.55, 0.82], "is_worse": True},
-        {"by": "length", "value": "1 to 8 tokens", "num_examples": 40, "accuracy": 0.9,
-         "interval": [0.8, 0.95], "is_worse": False},
-    ]  # fmt: skip
-    measured["calibration"] = {"temperature": 1.337, "after": {"ece": 0.0213}}
+        {"by": "length", "value": "9 to 12 tokens", **worse},
+        {"by": "length", "value": "1 to 8 tokens", **worse, "is_worse": False},
+        {"by": "label", "value": "eggs", **worse},
+        {"by": "cut at the longest length", "value": "yes", **worse},
+        {"by": "column author", "value": "Jane Doe", **worse},
+    ]
+    measured["caveats"] = caveats(measured)
+    assert "Jane Doe" in str(measured["caveats"])
+    card = model_card(measured, {}, name="run")
+    limits = limits_of(card)
+    for group in ("length is 9 to 12 tokens", "label is eggs", "cut at the longest length is yes"):
+        assert (
+            f"- Worse than elsewhere where {group}: accuracy 0.700 of 40 examples, 0.900 of the "
+            "others.\n"
+        ) in limits
+    assert "1 to 8 tokens" not in limits
+    assert "Jane Doe" not in card
+    assert "author" not in card
+
+
+def test_intervals_and_calibration_are_shown() -> None:
+    measured = copy.deepcopy(THREE)
+    measured["test"]["intervals"] |= {"accuracy": [0.871, 0.949], "macro_f1": None}
+    measured["test"]["per_label"]["eggs"]["intervals"] |= {"recall": None, "f1": [0.2, 0.9]}
+    measured["baselines"]["majority"]["difference"] |= {
+        "accuracy": 0.118, "accuracy_interval": [-0.05, 0.18]
+    }  # fmt: skip
+    measured["calibration"] |= {"temperature": 1.337, "after": {"ece": 0.0213}}
     card = model_card(measured, {}, name="run")
     assert "in brackets, 95 % intervals:" in card
-    assert (
-        "|  | accuracy | macro F1 | accuracy gained by this model |\n| --- | --- | --- | --- |\n"
-        "| this model | 0.918 (0.871 to 0.949) | 0.500 (0.400 to 0.600) |  |\n"
-        "| TF-IDF + logistic regression | 0.800 | 0.400 | +0.118 (+0.050 to +0.180) |\n"
-    ) in card
-    assert "| eggs | 0.500 | 0.625 | 0.625 (0.200 to 0.900) | 8 |" in card
-    limits = limits_of(card)
-    assert "- Confused most: ham taken for eggs (7 of 100 test examples).\n" in limits
-    assert (
-        "- Worse where length is 9 to 12 tokens: accuracy 0.700 (0.550 to 0.820) on 40 test "
-        "examples.\n"
-    ) in limits
-    assert "1 to 8 tokens" not in limits
+    assert "|  | accuracy | macro F1 | weighted F1 | MCC | log loss | accuracy gained by" in card
+    # An interval that could not be told is left out.
+    macro_f1 = measured["test"]["macro_f1"]
+    assert f"\n| this model | 0.918 (0.871 to 0.949) | {macro_f1:.3f} | 0.9" in card
+    assert re.search(
+        r"\n\| always answering the commonest label \| 0\.481 \| .* \| \+0\.118 "
+        r"\(-0\.050 to \+0\.180\) \|\n",
+        card,
+    )
+    assert re.search(r"\| eggs \| [^|]* \| 0\.625 \| 0\.714 \(0\.200 to 0\.900\) \| 8 \|", card)
+    assert "Between 5 and 13 of 100 such texts get a wrong label" in card
     assert (
         "by 0.021 on average (expected calibration error on the test examples, with a temperature "
         "of 1.34 that is part of the weights)."
-    ) in limits
-    told = model_card({**measured, "caveats": ["spam leaks into the test"]}, {}, name="run")
-    assert "- Spam leaks into the test.\n" in limits_of(told)
-    assert "Worse where" not in told  # the caveats have it
+    ) in limits_of(card)
 
 
 def test_limits_tell_what_is_cut(record: dict[str, Any]) -> None:
@@ -283,9 +279,9 @@ def test_a_prompt_and_repaired_unicode_are_told_to_those_who_use_transformers_al
     assert "prompt" not in model_card(THREE, record, name="run")
 
 
-def test_a_card_can_be_made_of_todays_scores_alone_and_of_many_labels() -> None:
+def test_a_card_can_be_made_of_many_labels_and_without_a_record() -> None:
     labels = [f"label-{n:03}" for n in range(100)]
-    matrix = [[10 + (n if n == m else 0) for m in range(100)] for n in range(100)]
+    matrix = [[int(m == n) + int(m == 0) for m in range(100)] for n in range(100)]
     card = model_card(made_up(labels, matrix), {}, name="run")
     assert "one of 100 labels: label-000, label-001," in card
     assert "label-029 and 70 more." in card
@@ -324,8 +320,8 @@ def test_what_the_data_named_is_shown_and_means_nothing(record: dict[str, Any], 
     def page_of(word: str) -> Page:
         # A neighbor that sorts behind it, so that the order of the rows is the same.
         measured = made_up([word, "b"], [[5, 5], [1, 9]])
-        measured["slices"] = [{"by": word, "value": word, "num_examples": 9, "accuracy": 0.1,
-                               "is_worse": True}]  # fmt: skip
+        measured["slices"] = [{"by": "label", "value": word, "num_examples": 9, "accuracy": 0.1,
+                               "others_accuracy": 0.9, "is_worse": True}]  # fmt: skip
         measured["verdict"] = word
         settings = {"model": word, "data": word, "prompt": word, "text_column": word}
         changed = {**record, "settings": settings}

@@ -26,6 +26,11 @@ from lasttoken.events import EventCallback, Note, Progress, ignore
 
 MAJORITY = "majority"
 TFIDF = "tfidf_logistic_regression"
+# What people are told; for the middle of a sentence.
+BASELINE_NAMES = {
+    TFIDF: "TF-IDF + logistic regression",
+    MAJORITY: "always answering the commonest label",
+}
 
 # Inverse strengths of the L2 penalty that are tried: 0.3 to 30, evenly spaced in their logarithm.
 C_VALUES = (0.3, 0.949, 3.0, 9.49, 30.0)

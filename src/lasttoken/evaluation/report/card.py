@@ -8,6 +8,7 @@ it can be published as it is. Whatever the data named (labels, columns, files) i
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,14 +18,15 @@ from typing import TYPE_CHECKING, Any
 from lasttoken.data.hub import HUB_ID
 from lasttoken.data.samples import SAMPLE_DATA, SAMPLE_MODELS
 from lasttoken.durable import replace_file
-from lasttoken.evaluation.report.limits import BASELINES, limits, tested
+from lasttoken.evaluation.baseline import BASELINE_NAMES
+from lasttoken.evaluation.report.limits import limits, tested
 from lasttoken.evaluation.report.markdown import table, text
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
 
 LABELS_SHOWN = 30  # the weakest of more labels
-# Columns of the results that are shown if they were measured.
+# Columns of the results.
 _SCORES = {
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
@@ -180,13 +182,9 @@ def _use(record: Mapping[str, Any]) -> str:
 
 def _results(metrics: Mapping[str, Any]) -> str:
     test = metrics["test"]
-    lines = []
-    if isinstance(metrics.get("verdict"), str):
-        lines.append(text(metrics["verdict"], limit=None))
-    has_intervals = bool(test.get("intervals"))
-    lines += [
-        f"On {tested(test['num_examples'])}, scored once"
-        + ("; in brackets, 95 % intervals:" if has_intervals else ":"),
+    lines = [
+        text(metrics["verdict"], limit=None),
+        f"On {tested(test['num_examples'])}, scored once; in brackets, 95 % intervals:",
         table(*_score_table(metrics)),
     ]
     per_label = sorted(test["per_label"].items(), key=lambda item: float(item[1]["f1"]))
@@ -208,42 +206,31 @@ def _results(metrics: Mapping[str, Any]) -> str:
 
 def _score_table(metrics: Mapping[str, Any]) -> tuple[Sequence[str], Iterable[Sequence[str]]]:
     """Return the model's scores above its baselines': head and rows."""
-    test = metrics["test"]
-    names = [name for name in _SCORES if name in test]
-    scored = {n: b for n, b in metrics.get("baselines", {}).items() if "accuracy" in b}
-    compares = any(each.get("difference") for each in scored.values())
-    rows = [["this model", *(_scored(test, name) for name in names), *[""] * compares]]
-    for name, each in scored.items():
-        row = [BASELINES.get(name) or text(name), *(_scored(each, key) for key in names)]
-        rows.append([*row, *[_difference(each.get("difference") or {})] * compares])
-    gain = ["accuracy gained by this model"] * compares
-    return ["", *(_SCORES[name] for name in names), *gain], rows
+    rows = [["this model", *(_scored(metrics["test"], name) for name in _SCORES), ""]]
+    for name, each in metrics["baselines"].items():
+        if "accuracy" in each:  # else it could not be made, which the verdict tells
+            difference = each["difference"]
+            low, high = difference["accuracy_interval"]
+            gain = f"{difference['accuracy']:+.3f} ({low:+.3f} to {high:+.3f})"
+            rows.append([BASELINE_NAMES[name], *(_scored(each, key) for key in _SCORES), gain])
+    return ["", *_SCORES.values(), "accuracy gained by this model"], rows
 
 
 def _scored(scores: Mapping[str, Any], name: str) -> str:
-    if name not in scores:
-        return ""
-    interval = (scores.get("intervals") or {}).get(name)
-    return f"{scores[name]:.3f}" + (
-        f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
-    )
-
-
-def _difference(difference: Mapping[str, Any]) -> str:
-    if "accuracy" not in difference:
-        return ""
-    interval = difference.get("accuracy_interval")
-    ends = f" ({interval[0]:+.3f} to {interval[1]:+.3f})" if interval else ""
-    return f"{difference['accuracy']:+.3f}{ends}"
+    """Return a score and its interval, if there is one: baselines have none."""
+    interval = scores.get("intervals", {}).get(name)
+    ends = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    return f"{scores[name]:.3f}{ends}"
 
 
 def _intended_use(metrics: Mapping[str, Any]) -> str:
-    test = metrics["test"]
-    wrong = 100 * (1 - test["accuracy"])
+    low, high = metrics["test"]["intervals"]["accuracy"]
+    # Rounded outwards, to hold the truth as often as the interval does.
+    fewest, most = math.floor(100 * (1 - high)), math.ceil(100 * (1 - low))
     return (
         "Sorting texts of the kind it was trained on, in the same language, into the labels above. "
-        f"About {wrong:.0f} of 100 such texts get a wrong label: where that costs much, let a "
-        "person look, first of all at the texts whose probability is low. It was measured on "
+        f"Between {fewest} and {most} of 100 such texts get a wrong label: where that costs much, "
+        "let a person look, first of all at the texts whose probability is low. It was measured on "
         "nothing but the test examples; before other texts are given to it, measure it on "
         "labeled ones: `lasttoken evaluate MODEL other.csv`."
     )

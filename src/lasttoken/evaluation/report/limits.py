@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lasttoken.data.check import FEW_EXAMPLES
-from lasttoken.evaluation.baseline import MAJORITY, TFIDF
+from lasttoken.evaluation.baseline import BASELINE_NAMES
 from lasttoken.evaluation.report.markdown import text
+from lasttoken.evaluation.verdict import caveats
 
-BASELINES = {
-    TFIDF: "TF-IDF + logistic regression",
-    MAJORITY: "always answering the commonest label",
-}
-
-_MOST = 3  # weakest labels, confused pairs, worst slices
-_LONGEST_CAVEAT = 300  # characters; it may name a value of the data
-_FEW_TESTED = 200  # test examples; with fewer, accuracy may be off by 0.07 and more either way
+_MOST = 3  # weakest labels, confused pairs
+_LONGEST_CAVEAT = 300  # characters; it may name a label
 
 
 def limits(metrics: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
     """Return what to know before the model is relied on, as lines of Markdown.
 
     Args:
-        metrics: the content of `metrics.json`; what it lacks is left out.
-        record: the content of `run.json`, likewise.
+        metrics: the content of `metrics.json`.
+        record: the content of `run.json`; what it lacks is left out.
     """
     return [
         *_against_baselines(metrics),
@@ -46,12 +41,11 @@ def tested(count: int) -> str:
 
 def _against_baselines(metrics: Mapping[str, Any]) -> Iterator[str]:
     accuracy = metrics["test"]["accuracy"]
-    for name, each in metrics.get("baselines", {}).items():
+    for name, each in metrics["baselines"].items():
         if each.get("accuracy", -1.0) >= accuracy:
-            rival = BASELINES.get(name) or text(name)
             yield (
-                f"It is not better than a far cheaper baseline, {rival}: accuracy {accuracy:.3f} "
-                f"against {each['accuracy']:.3f}."
+                f"It is not better than a far cheaper baseline, {BASELINE_NAMES[name]}: accuracy "
+                f"{accuracy:.3f} against {each['accuracy']:.3f}."
             )
 
 
@@ -75,48 +69,22 @@ def _weakest_labels(metrics: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _confused_pairs(metrics: Mapping[str, Any]) -> Iterator[str]:
-    pairs = metrics.get("confused_pairs")
-    if pairs is None:
-        pairs = _pairs_of(metrics["labels"], metrics["test"]["confusion_matrix"])
     per_label = metrics["test"]["per_label"]
     shown = "; ".join(
         f"{text(pair['true'])} taken for {text(pair['predicted'])} ({pair['count']:,} of "
         f"{tested(per_label[pair['true']]['support'])})"
-        for pair in pairs[:_MOST]
+        for pair in metrics["confused_pairs"][:_MOST]
     )
     if shown:
         yield f"Confused most: {shown}."
 
 
-def _pairs_of(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
-    """Return the mistakes of a confusion matrix, rows true, the commonest first."""
-    pairs = [
-        {"true": labels[row], "predicted": labels[column], "count": count}
-        for row, counts in enumerate(matrix)
-        for column, count in enumerate(counts)
-        if row != column and count
-    ]
-    return sorted(pairs, key=lambda pair: -int(pair["count"]))
-
-
 def _caveats(metrics: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the evaluation's own caveats; without them, small test data and the worst slices."""
-    if "caveats" in metrics:
-        for caveat in metrics["caveats"]:
-            line = text(caveat, limit=_LONGEST_CAVEAT)
-            yield line[:1].upper() + line[1:] + ("" if line.endswith(".") else ".")
-        return
-    count = metrics["test"]["num_examples"]
-    if count < _FEW_TESTED:
-        yield f"Only {tested(count)}: all scores are rough."
-    worse = [each for each in metrics.get("slices", ()) if each.get("is_worse")]
-    for each in sorted(worse, key=lambda each: float(each["accuracy"]))[:_MOST]:
-        ends = each.get("interval")
-        interval = f" ({ends[0]:.3f} to {ends[1]:.3f})" if ends else ""
-        yield (
-            f"Worse where {text(each['by'])} is {text(str(each['value']))}: accuracy "
-            f"{each['accuracy']:.3f}{interval} on {tested(each['num_examples'])}."
-        )
+    """Yield the caveats, but none of slices by a column: they name cells of the data."""
+    slices = [each for each in metrics["slices"] if not each["by"].startswith("column ")]
+    for caveat in caveats({**metrics, "slices": slices}):
+        line = text(caveat, limit=_LONGEST_CAVEAT)
+        yield f"{line[:1].upper()}{line[1:]}."
 
 
 def _truncation(record: Mapping[str, Any]) -> Iterator[str]:
@@ -132,15 +100,10 @@ def _truncation(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _calibration(metrics: Mapping[str, Any]) -> str:
-    calibration = metrics.get("calibration") or {}
-    error = (calibration.get("after") or {}).get("ece")
-    if error is None:
-        return "How far its probabilities can be relied on was not measured."
-    line = (
-        f"Its probabilities differ from the share of right answers by {error:.3f} on average "
-        "(expected calibration error on the test examples"
+    calibration = metrics["calibration"]
+    return (
+        "Its probabilities differ from the share of right answers by "
+        f"{calibration['after']['ece']:.3f} on average (expected calibration error on the test "
+        f"examples, with a temperature of {calibration['temperature']:.3g} that is part of the "
+        "weights)."
     )
-    temperature = calibration.get("temperature")
-    if temperature is not None:
-        line += f", with a temperature of {temperature:.3g} that is part of the weights"
-    return line + ")."

@@ -18,18 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from lasttoken.durable import replace_file
-from lasttoken.evaluation.baseline import MAJORITY, TFIDF
+from lasttoken.evaluation.baseline import BASELINE_NAMES
 from lasttoken.evaluation.report.numbers import FILTERS, At
 
 BESIDE_UP_TO = 6  # labels; the plot of so few fits beside its table
 SHARES_UP_TO = 12  # labels; with more of them a share below each count makes the table too tall
 NAMED_UP_TO = 14  # characters; where a label is longer, columns of the matrix are numbered
 FULL_MATRIX_UP_TO = 30  # labels; of more the table lists the commonest mistakes
-
-BASELINE_NAMES = {
-    MAJORITY: "Majority: always the commonest training label",
-    TFIDF: "TF-IDF + logistic regression",
-}
 
 SECTIONS = {
     "baselines": "Beside its baselines",
