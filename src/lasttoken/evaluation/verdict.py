@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lasttoken.evaluation.baseline import MAJORITY, TFIDF
+from lasttoken.evaluation.baseline import BASELINE_NAMES, MAJORITY, TFIDF
 
 FEW_EXAMPLES = 200  # test examples below which the interval is about 0.1 wide or wider
 MOST_SLICES = 5  # told one by one
 
-_NAMES = {TFIDF: "TF-IDF + logistic regression", MAJORITY: "always answering the commonest label"}
 _SHORT_NAMES = {TFIDF: "TF-IDF", MAJORITY: "majority"}
 _ADVICE = {
     TFIDF: "Use it instead, or train with more examples, more epochs or a larger model.",
@@ -79,7 +78,7 @@ def verdict(metrics: Mapping[str, Any]) -> str:
     else:
         sentences.append(f"Accuracy {_share(test['accuracy'])} ({counted}).")
     sentences += [
-        f"{_NAMES[name][0].upper()}{_NAMES[name][1:]} has no score: {each['reason']}."
+        f"{BASELINE_NAMES[name][0].upper()}{BASELINE_NAMES[name][1:]} has no score: {each['reason']}."
         for name, each in baselines.items()
         if "accuracy" not in each
     ]
@@ -114,7 +113,7 @@ def _gain(name: str, baseline: Mapping[str, Any]) -> str:
     low, high = difference["accuracy_interval"]
     return (
         f"{100 * difference['accuracy']:.1f} points ({100 * low:.1f} to {100 * high:.1f}) above "
-        f"{_NAMES[name]} ({_share(baseline['accuracy'])})"
+        f"{BASELINE_NAMES[name]} ({_share(baseline['accuracy'])})"
     )
 
 
