@@ -218,3 +218,44 @@ def test_a_wished_precision_needs_the_run_s_validation_examples(
     assert outcome.code == 2
     assert "error: --precision-at-least 0.9: " in outcome.err
     assert "try: evaluate the run folder, or leave --precision-at-least out" in outcome.err
+
+
+def test_an_evaluation_tells_contradicting_labels_and_what_it_cost(
+    lasttoken: Command, run_copy: Path, tmp_path: Path, without_plots: None
+) -> None:
+    lines = [f"a film number {n % 3},{label}" for n in range(12) for label in ("pos", "neg")]
+    data = tmp_path / "doubtful.csv"
+    data.write_text("\n".join(["text,label", *lines]) + "\n")
+    outcome = lasttoken("evaluate", run_copy, data, "--label-check")
+    assert outcome.code == 0, outcome.err
+    folder = run_copy / "evaluations" / "doubtful"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert any("(lasttoken check tells the rows)" in note for note in metrics["notes"])
+    assert metrics["run"]["Model"]["precision"].startswith(("bf16", "fp32"))
+    assert "GiB" in metrics["run"]["Cost"]["peak memory"]
+    assert (folder / "label_issues.csv").is_file()
+    assert lasttoken("evaluate", run_copy, data, "--overwrite").code == 0
+    assert not (folder / "label_issues.csv").exists()
+
+
+def test_gradients_need_a_tokenizer_that_tells_where_tokens_stand(
+    lasttoken: Command,
+    run_copy: Path,
+    reviews: Path,
+    tiny_gpt2: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # No family of the tests has such a tokenizer: this one says that it is one.
+    import transformers
+
+    monkeypatch.setattr(transformers.PreTrainedTokenizerFast, "is_fast", property(lambda _: False))
+    words = ("--explain", "integrated-gradients")
+    for command in (
+        ("evaluate", run_copy, reviews, *words),
+        ("train", reviews, "--model", tiny_gpt2, *FAST, *words),
+    ):
+        check_refused(
+            lasttoken(*command),
+            found="--explain integrated-gradients: the model's tokenizer",
+            expected="a fast tokenizer", remedy="--explain leave-one-out",
+        )  # fmt: skip

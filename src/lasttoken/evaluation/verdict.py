@@ -77,11 +77,10 @@ def verdict(metrics: Mapping[str, Any]) -> str:
             )
     else:
         sentences.append(f"Accuracy {_share(test['accuracy'])} ({counted}).")
-    sentences += [
-        f"{BASELINE_NAMES[name][0].upper()}{BASELINE_NAMES[name][1:]} has no score: {each['reason']}."
-        for name, each in baselines.items()
-        if "accuracy" not in each
-    ]
+    for name, each in baselines.items():
+        if "accuracy" not in each:
+            title = BASELINE_NAMES[name]
+            sentences.append(f"{title[0].upper()}{title[1:]} has no score: {each['reason']}.")
     return " ".join(sentences)
 
 
