@@ -394,6 +394,29 @@ def test_other_settings_in_the_folder_of_a_run_are_refused_by_name(
     assert hash_folder(run_copy) == before
 
 
+def test_another_report_of_a_finished_run_is_refused_with_the_command_that_makes_it(
+    lasttoken: Command, run_copy: Path
+) -> None:
+    check_refused(
+        rerun(lasttoken, run_copy, "--precision-at-least", "0.9"),
+        found=f"--output-dir {run_copy}: holds a run with other settings: precision_at_least",
+        expected="a folder that does not exist or is empty",
+        remedy="lasttoken evaluate RUN DATA takes these flags too; or another --output-dir",
+    )
+
+
+def test_a_finished_run_of_a_version_without_these_settings_is_still_this_run(
+    lasttoken: Command, run_copy: Path
+) -> None:
+    record = read_json(run_copy / "run.json")
+    for name in ("slice_by", "precision_at_least", "explain", "label_check"):
+        del record["settings"][name]
+    (run_copy / "run.json").write_text(json.dumps(record))
+    outcome = rerun(lasttoken, run_copy)
+    assert outcome.code == 0, outcome.err
+    assert "holds this very run, finished; nothing was changed" in outcome.out
+
+
 def test_an_unfinished_run_of_other_data_is_refused_by_name(
     lasttoken: Command, run_copy: Path
 ) -> None:

@@ -31,6 +31,15 @@ _RESULTS = ("model", "plots", "predictions", "evaluations", "history.jsonl", "me
 # Settings that say where a result goes and how often it is saved, not what it is.
 _NOT_THE_RESULT = {"output_dir", "overwrite", "checkpoint_minutes", "checkpoint_steps"}
 
+# Settings that change the report and not the model.
+_OF_THE_REPORT = {"slice_by", "precision_at_least", "explain", "label_check"}
+
+_DEFAULTS = {
+    field.name: field.default
+    for field in dataclasses.fields(TrainConfig)
+    if field.default is not dataclasses.MISSING and field.name not in _NOT_THE_RESULT
+}
+
 RunStatus = Literal["new", "unfinished", "finished"]
 
 
@@ -78,13 +87,14 @@ def run_status(folder: Path, settings: Mapping[str, Any], *, overwrite: bool) ->
     if overwrite:
         _refuse_own_input(folder, settings)
         return "new"
-    if record.get("settings") != dict(settings):
-        changed = sorted(
-            key
-            for key in {*settings, *record.get("settings", {})}
-            if settings.get(key) != record.get("settings", {}).get(key)
-        )
-        raise _occupied(folder, "holds a run with other settings: " + ", ".join(changed))
+    # An earlier version's run had no such setting yet: it did what is the default now.
+    before = {**_DEFAULTS, **record.get("settings", {})}
+    changed = sorted(k for k in {*settings, *before} if settings.get(k) != before.get(k))
+    if changed:
+        error = _occupied(folder, "holds a run with other settings: " + ", ".join(changed))
+        if set(changed) <= _OF_THE_REPORT and record.get("status") == "finished":
+            error.remedy = "lasttoken evaluate RUN DATA takes these flags too; or " + error.remedy
+        raise error
     return "finished" if record.get("status") == "finished" else "unfinished"
 
 
