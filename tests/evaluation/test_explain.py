@@ -99,7 +99,8 @@ def test_leaving_out_is_predicting_each_text_with_one_word_less(gpt2: LoadedMode
         "A": " film,  a\tfilm!\n",
         "film,": " A  a\tfilm!\n",
         "a": " A film,\tfilm!\n",
-        "film!": " A film,  a\n",
+        "film": " A film,  a!\n",
+        "!": " A film,  a\tfilm\n",
     }
     [explanation] = explain_by_leaving_out(reader, [text], np.array([1]))
     whole = prob(reader, text, 1)
@@ -111,7 +112,8 @@ def test_leaving_out_is_predicting_each_text_with_one_word_less(gpt2: LoadedMode
         Span("  ", 0.0),
         Span("a", whole - prob(reader, without["a"], 1)),
         Span("\t", 0.0),
-        Span("film!", whole - prob(reader, without["film!"], 1)),
+        Span("film", whole - prob(reader, without["film"], 1)),
+        Span("!", whole - prob(reader, without["!"], 1)),
         Span("\n", 0.0),
     ]
     assert list(explanation) == expected
@@ -224,10 +226,12 @@ def test_words_stand_in_order_and_leave_only_white_space(text: str) -> None:
         ("すごい映画", list("すごい映画")),
         ("ดีมาก", ["ดี", "ม", "า", "ก"]),  # a vowel sign stays with its letter
         ("아주 좋은 영화", ["아주", "좋은", "영화"]),
-        ("don't-stop!", ["don't-stop!"]),
+        ("don't stop-it!", ["don't", "stop-it", "!"]),
+        ('He said: "No."', ["He", "said:", '"No', '."']),
+        ("?!", ["?!"]),
     ],
 )
-def test_scripts_without_spaces_are_cut_into_characters(text: str, expected: list[str]) -> None:
+def test_words_are_found_in_every_script(text: str, expected: list[str]) -> None:
     assert [text[start:end] for start, end in find_words(text, len(text))] == expected
 
 

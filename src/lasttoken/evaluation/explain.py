@@ -38,7 +38,7 @@ from lasttoken.evaluation.words import (
 from lasttoken.events import EventCallback, Note, Progress, ignore
 from lasttoken.inference.prediction import make_ready
 from lasttoken.inference.predictor import Predictor
-from lasttoken.model.device import resolve_device
+from lasttoken.model.device import keep_freed_memory, resolve_device
 
 Method = Literal["leave-one-out", "integrated-gradients"]
 
@@ -172,6 +172,7 @@ def explain_by_gradients(
     loaded = predictor.loaded_
     device = resolve_device(predictor.device)
     make_ready(loaded.classifier, device)
+    keep_freed_memory()
     explanations: list[Explanation] = []
     num_doubtful = 0
     for text, label_id in zip(texts, np.asarray(label_ids).tolist(), strict=True):

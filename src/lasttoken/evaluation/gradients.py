@@ -29,9 +29,9 @@ from torch import Tensor, nn
 from lasttoken.model.batch import pack_examples, to_device
 from lasttoken.model.classifier import Classifier
 
-# Of one pass with gradients, which keep what every block computed: for SmolLM2 (135M) some MB a
-# token. A sentence and its points on the way fit into one pass.
-MAX_TOKENS_PER_PASS = 1_024
+# Of one pass with gradients, which keep what every block computed: for SmolLM2 (135M) about 2.5 MB
+# a token.
+MAX_TOKENS_PER_PASS = 512
 
 # Where the attributions do not add up to within a tenth, four times as many points are tried. The
 # paper recommends such a check (within 5 %) and more points, 20 to 300, where it fails.

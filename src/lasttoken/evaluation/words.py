@@ -1,7 +1,8 @@
 """Words and tokens of a text: where they stand in it, character by character.
 
 A *word* is a run of characters without white space; in scripts written without spaces, a
-character with its marks.
+character with its marks. The punctuation that closes a text is a word of its own: a model that
+reads the last token takes much of its answer from there, which is not the last word's doing.
 """
 
 from __future__ import annotations
@@ -103,8 +104,9 @@ def blank_tokens(loaded: LoadedModel, tokens: LocatedTokens) -> NDArray[np.int32
     They become white space, but a first one end-of-text, as an empty text does: what stands first
     is what later tokens attend to when they look for nothing (Xiao et al., arXiv 2309.17453), and
     in a row of equal tokens each one looks like the first. Measured on a trained SmolLM2
-    (docs/log.md): on the way from a row of end-of-text tokens, of mean embeddings or of zeros the
-    answer jumps, and integrated gradients do not add up; on the way from here it does not.
+    (docs/log.md): on the way from a row of one and the same vector, be it end-of-text, the mean
+    embedding or zeros, the answer jumps, and integrated gradients do not add up; on the way from
+    here it seldom does.
     """
     eos = int(loaded.tokenizer.eos_token_id)
     spaces = loaded.tokenizer(" ", add_special_tokens=False)["input_ids"]
@@ -116,6 +118,11 @@ def blank_tokens(loaded: LoadedModel, tokens: LocatedTokens) -> NDArray[np.int32
 def find_words(text: str, end: int) -> list[Place]:
     """Return where the words that begin before `end` stand; mere white space is one word."""
     words = [match.span() for match in _WORD.finditer(text)] or [(0, len(text))]
+    start, stop = words.pop()
+    closing = stop
+    while closing > start and unicodedata.category(text[closing - 1]).startswith("P"):
+        closing -= 1
+    words += [(start, closing), (closing, stop)] if start < closing < stop else [(start, stop)]
     return [(start, stop) for start, stop in words if start < min(end, len(text))]
 
 
