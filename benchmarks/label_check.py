@@ -3,9 +3,9 @@
     LASTTOKEN_BENCH_DATA=FOLDER python -m benchmarks.label_check
 
 SmolLM2 on movie reviews, and on trec6, sms_spam and rt_polarity where FOLDER holds them, each a
-folder with train, validation and test. One label in ten, drawn at random, is replaced by another
-one, drawn at random. The list is compared with as many examples of the largest held-out loss.
-Labels that were wrong before count as right here, so true precision is higher.
+folder with train, validation and test. One label in ten, drawn at random, becomes another one,
+drawn at random. The list is compared with as many examples of the largest held-out loss. Labels
+that were wrong before count as right here, so true precision is higher.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def _trials(source: str, seed: int) -> list[dict[str, Any]]:
-    """Return what is found with the mean of several blocks, and with the best one alone."""
+    """Return what is found with the mean of several blocks; once, with the best one alone too."""
     from benchmarks.models import gpt2_folder, smollm2_folder
     from lasttoken import TextClassifier
     from lasttoken.data.examples import fold_text
@@ -81,7 +81,7 @@ def _trials(source: str, seed: int) -> list[dict[str, Any]]:
     is_flipped = np.isin(np.arange(len(given)), flipped)
     _, copy_of = np.unique([fold_text(e.text) for e in examples], return_inverse=True)
     trials = []
-    for num_depths in (NUM_DEPTHS, 1):
+    for num_depths in (NUM_DEPTHS, 1) if seed == SEEDS[0] else (NUM_DEPTHS,):
         judged = out_of_fold_probs(
             prepared.loaded.classifier,
             prepared.training.texts,
