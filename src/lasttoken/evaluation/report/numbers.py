@@ -108,6 +108,11 @@ def _count(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def _chance(value: float) -> str:
+    """Format a p-value: 0.0312, < 0.0001."""
+    return f"{value:.4f}" if value >= 0.0001 else "< 0.0001"
+
+
 def _mebibytes(value: float) -> str:
     """Format bytes in MiB: 725."""
     return f"{value / 2**20:,.0f}"
@@ -171,6 +176,7 @@ FILTERS = {
     "number": _shown(_number),
     "count": _shown(_count),
     "signed": _shown(_signed),
+    "chance": _shown(_chance),
     "mebibytes": _shown(_mebibytes),
     "place": _place,
     "setting": _setting,

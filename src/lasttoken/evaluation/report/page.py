@@ -83,7 +83,7 @@ def render_report(metrics: Mapping[str, Any], plots: Mapping[str, str]) -> str:
         plots={name: Markup(svg) for name, svg in plots.items()},
         plot_texts=_plot_texts(metrics),
         sections=[(name, title) for name, title in SECTIONS.items() if name not in missing],
-        baseline_names=BASELINE_NAMES,
+        baseline_names={key: name[0].upper() + name[1:] for key, name in BASELINE_NAMES.items()},
         explained=EXPLAINED.get(metrics["explained_by"], ""),
         num_labels=num_labels,
         numbered=num_labels > BESIDE_UP_TO or max(map(len, metrics["labels"])) > NAMED_UP_TO,
