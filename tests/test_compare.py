@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import Command, check_refused
+from conftest import Command, check_refused, hash_folder
 from lasttoken.evaluation.compare import comparison_dict
 
 MakeRun = Callable[..., Path]
@@ -44,12 +45,16 @@ def make_run(tmp_path: Path) -> MakeRun:
             "file": ["r.csv"] * 400,
             "row": list(places),
             "text_sha256": [f"{place:064d}" for place in places],
-            "label": [("neg", "pos")[true] for true in truth],
-            "logits": logits if labels == ("neg", "pos") else [row[::-1] for row in logits],
+            "label": [sorted(labels)[true] for true in truth],
+            "logits": logits if labels[0] < labels[1] else [row[::-1] for row in logits],
         }
         pq.write_table(pa.table(table), folder / "predictions" / "test.parquet")
-        (folder / "metrics.json").write_text(json.dumps({"labels": list(labels)}))
+        metrics = {"schema_version": 2, "labels": list(labels)}
+        right = sum(true == answer for true, answer in zip(truth, answers, strict=True))
+        metrics["test"] = {"accuracy": right / 400}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
         record = {
+            "status": "finished",
             "settings": {"model": name, "seed": 1},
             "results": {"seconds": {"train": 60.0}, "model_bytes": 5, "texts_per_second": 9.5,
                         "peak_memory_bytes": 7},
@@ -208,3 +213,45 @@ def test_the_better_of_two_equal_classifiers_is_named_in_at_most_one_of_twenty_c
         found = comparison_dict(ids, probs, ("a", "b"), seed=seed)
         named += found["pairs"][0]["better"] is not None
     assert named <= 18  # 10 expected; more than 18 happens in 1 of 200 such tests
+
+
+def test_what_was_changed_by_hand_is_refused(lasttoken: Command, make_run: MakeRun) -> None:
+    one, two = make_run("one", 20), make_run("two", 60)
+    metrics, record = json.loads((two / "metrics.json").read_text()), two / "run.json"
+    for changed, found in (
+        ({**metrics, "labels": ["pos", "neg"]}, f"{two}: predictions/test.parquet does not give"),
+        ({**metrics, "schema_version": 99}, f"{two}: metrics.json is of another version"),
+        ({**metrics, "test": None}, f"{two}: holds no finished run or evaluation"),
+    ):
+        (two / "metrics.json").write_text(json.dumps(changed))
+        outcome = lasttoken("compare", one, two)
+        assert outcome.code == 2
+        assert f"error: {found}" in outcome.err
+    (two / "metrics.json").write_text(json.dumps(metrics))
+    record.write_text(json.dumps({**json.loads(record.read_text()), "status": "unfinished"}))
+    assert f"error: {two}: this run is not finished" in lasttoken("compare", one, two).err
+    outcome = lasttoken("compare", one, make_run("three", 9), "--output-dir", one / "comparison")
+    assert f"error: --output-dir {one / 'comparison'}: lies in {one}" in outcome.err
+
+
+def test_a_comparison_that_cannot_be_written_leaves_the_earlier_one(
+    lasttoken: Command, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, three = make_run("one", 20), make_run("two", 60), make_run("three", 30)
+    assert lasttoken("compare", one, two, "--output-dir", "c").code == 0
+    before = hash_folder(Path("c"))
+    real = os.replace
+
+    def fail(source: object, target: object) -> None:
+        if str(target).endswith("report.html"):
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    outcome = lasttoken("compare", one, three, "--output-dir", "c", "--overwrite")
+    assert outcome.code == 2
+    assert "error: c: " in outcome.err
+    assert "No space left on device" in outcome.err
+    assert "goes on" not in outcome.err
+    assert hash_folder(Path("c")) == before
+    assert [path.name for path in Path().iterdir() if path.name.startswith(".c")] == []

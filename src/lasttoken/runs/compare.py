@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,15 +15,16 @@ import numpy as np
 from scipy.special import softmax
 
 from lasttoken.config import CompareConfig
-from lasttoken.durable import replace_file, telling
+from lasttoken.durable import place_folder, replace_file
 from lasttoken.errors import RunError
 from lasttoken.evaluation.compare import comparison_dict
+from lasttoken.evaluation.evaluate import SCHEMA_VERSION
 from lasttoken.evaluation.metrics import Probs
 from lasttoken.evaluation.report.page import write_comparison
 from lasttoken.evaluation.report.plots import write_comparison_plots
 from lasttoken.events import EventCallback, Note, NoteKeeper
 from lasttoken.runs.predictions import TEST, StoredPredictions, read_predictions
-from lasttoken.runs.record import read_record
+from lasttoken.runs.record import RECORD_NAME, read_record
 
 CONTENT_NAME = "comparison.json"
 _SEED = 123  # of bootstraps: the same intervals every time
@@ -57,7 +59,7 @@ def run_comparison(config: CompareConfig, *, on_event: EventCallback) -> Compare
     told = NoteKeeper(on_event)
     runs = dict(zip(_names(config.runs), map(_read, config.runs), strict=True))
     output = Path(config.output_dir or Path("runs", "-vs-".join(_short(runs))))
-    _check_output(output, overwrite=config.overwrite)
+    _check_output(output, runs, overwrite=config.overwrite)
     first = next(iter(runs.values()))
     labels = list(first.metrics["labels"])
     for run in runs.values():
@@ -94,15 +96,39 @@ def run_comparison(config: CompareConfig, *, on_event: EventCallback) -> Compare
         "differing_settings": _differing({name: run.record for name, run in runs.items()}),
         "notes": told.warnings,
     }
-    with telling(output):
-        output.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(output / "plots", ignore_errors=True)
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    replace_file(output / CONTENT_NAME, text.encode("utf-8", "surrogatepass"))
-    with telling(output / "plots"):
-        plots = write_comparison_plots(output / "plots", content)
-    write_comparison(output / "report.html", content, plots)
+    _write(output, content)
     return CompareOutcome(output, content)
+
+
+def _write(output: Path, content: Mapping[str, Any]) -> None:
+    """Write a comparison; an earlier one stays until the new one is complete.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    new = output.with_name(f".{output.name}.new-{os.getpid()}")
+    try:
+        new.mkdir(parents=True)
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        replace_file(new / CONTENT_NAME, text.encode("utf-8", "surrogatepass"))
+        plots = write_comparison_plots(new / "plots", content)
+        write_comparison(new / "report.html", content, plots)
+        if output.is_dir():
+            old = output.with_name(f".{output.name}.old-{os.getpid()}")
+            os.replace(output, old)
+            place_folder(new, output)
+            shutil.rmtree(old)
+        else:
+            place_folder(new, output)
+    except (OSError, RunError) as error:
+        what = error.found if isinstance(error, RunError) else error.strerror or error
+        raise RunError(
+            f"{output}: {what}",
+            expected="a place that can be written, with room left",
+            remedy="make room or give the right to write, then the same command",
+        ) from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def _read(path: str) -> _Run:
@@ -114,19 +140,28 @@ def _read(path: str) -> _Run:
     folder = Path(path)
     try:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        labels = metrics["labels"]
+        labels, accuracy = metrics["labels"], metrics["test"]["accuracy"]
+        is_ours = metrics["schema_version"] == SCHEMA_VERSION
     except (OSError, ValueError, KeyError, TypeError) as error:
         what = "is not there" if not folder.exists() else "holds no finished run or evaluation"
-        raise RunError(
-            f"{folder}: {what}",
-            expected="a finished run, or an evaluation such as RUN/evaluations/FILE",
-            remedy="lasttoken train, or lasttoken evaluate, then compare",
-        ) from error
+        raise _no_run(folder, what) from error
+    if not is_ours:
+        raise _no_run(folder, "metrics.json is of another version")
+    if (folder / RECORD_NAME).exists() and (read_record(folder) or {}).get("status") != "finished":
+        raise _no_run(folder, "this run is not finished")
     stored = read_predictions(folder / TEST)
     if stored.logits.shape != (len(stored.labels), len(labels)):
         raise RunError(
             f"{folder / TEST}: {stored.logits.shape[-1]} logits an example",
             expected=f"{len(labels)}, one for each label of metrics.json",
+            remedy="make the run or evaluation anew",
+        )
+    ids = np.array([{name: n for n, name in enumerate(labels)}.get(x, -1) for x in stored.labels])
+    is_right = stored.logits.argmax(axis=1) == ids
+    if not np.isfinite(stored.logits).all() or abs(is_right.mean() - accuracy) > 1e-9:
+        raise RunError(
+            f"{folder}: {TEST} does not give the scores of metrics.json",
+            expected="the two as they were written together",
             remedy="make the run or evaluation anew",
         )
     seen: Counter[tuple[str, str]] = Counter()
@@ -137,6 +172,14 @@ def _read(path: str) -> _Run:
         seen[(text, label)] += 1
     record = read_record(folder) or read_record(folder.parent.parent) or {}
     return _Run(folder, metrics, record, stored, places)
+
+
+def _no_run(folder: Path, what: str) -> RunError:
+    return RunError(
+        f"{folder}: {what}",
+        expected="a finished run, or an evaluation such as RUN/evaluations/FILE",
+        remedy="lasttoken train, or lasttoken evaluate, then compare",
+    )
 
 
 def _probs(run: _Run, keys: Sequence[_Key], labels: Sequence[str]) -> Probs:
@@ -170,7 +213,14 @@ def _short(runs: Mapping[str, Any]) -> list[str]:
     return [name.replace("/", "-") for name in runs]
 
 
-def _check_output(output: Path, *, overwrite: bool) -> None:
+def _check_output(output: Path, runs: Mapping[str, _Run], *, overwrite: bool) -> None:
+    for run in runs.values():
+        if run.folder.resolve() in (output.resolve(), *output.resolve().parents):
+            raise RunError(
+                f"--output-dir {output}: lies in {run.folder}, which is compared",
+                expected="a folder outside of every run",
+                remedy="another --output-dir",
+            )
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     if not (output / CONTENT_NAME).is_file():

@@ -72,7 +72,7 @@ def read_predictions(path: Path) -> StoredPredictions:
             np.array(columns["logits"], dtype=np.float64),
         )
     except (OSError, ValueError, KeyError) as error:
-        what = error.strerror if isinstance(error, OSError) and error.strerror else error
+        what = error if path.exists() else "no such file"
         raise RunError(
             f"{path}: {what}",
             expected="the predictions of a finished run or evaluation",
