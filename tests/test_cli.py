@@ -530,3 +530,15 @@ def test_a_terminal_shows_bars_and_takes_them_away(monkeypatch: pytest.MonkeyPat
                   Progress("train", 4, 4, "steps"))  # fmt: skip
     assert "train" in err
     assert "ready\n" in err
+
+
+def test_control_characters_of_the_data_are_spelled_out(
+    lasttoken: Command, tiny_gpt2: Path, tmp_path: Path, without_plots: None
+) -> None:
+    data = tmp_path / "colors.csv"
+    rows = [f"film {n},\x1b[31mred\x07\nbook {n},plain\n" for n in range(20)]
+    data.write_text("text,label\n" + "".join(rows))
+    outcome = lasttoken("train", data, "--model", tiny_gpt2, "--output-dir", "run", *FAST)
+    assert outcome.code == 0, outcome.err
+    assert "\x1b" not in outcome.out + outcome.err
+    assert r"\x1b[31mred\x07 16" in outcome.err

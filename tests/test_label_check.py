@@ -90,7 +90,7 @@ def test_wrong_labels_of_every_split_come_out_with_their_texts(
     (note,) = (event for event in events if isinstance(event, Note))
     assert note.text == (
         f"label check: 4 of 100 labels look wrong ({tmp_path / 'run' / 'label_issues.csv'}); "
-        f"estimated share of wrong labels {record['noise_rate']:.1%} ({low:.1%} to {high:.1%}), "
+        f"at most about {record['noise_rate']:.1%} of all are ({low:.1%} to {high:.1%}), "
         "by heads that agree with 96.0% of the labels"
     )
 
@@ -166,9 +166,10 @@ def test_a_fitted_classifier_checks_one_split_of_other_data(
     assert len(rows_of(tmp_path)) == record["num_issues"]
 
 
-def test_clean_labels_leave_a_csv_of_column_names(
+def test_examples_of_one_label_cannot_be_judged_and_leave_a_csv_of_column_names(
     prepared: PreparedTraining, tmp_path: Path
 ) -> None:
+    events: list[Event] = []
     same = tuple(example for example in SPLITS.train if example.label == "good")
     record = check_labels_of(
         prepared.loaded.classifier,
@@ -177,9 +178,14 @@ def test_clean_labels_leave_a_csv_of_column_names(
         precision="fp32",
         folder=tmp_path,
         seed=1,
-        on_event=[].append,
+        on_event=events.append,
     )
-    assert (record["num_issues"], record["issues"], record["noise_rate"]) == (0, [], 0.0)
+    assert (record["num_issues"], record["issues"], record["noise_rate"]) == (0, [], None)
+    assert events[-1] == Note(
+        "label check: the frozen model cannot judge these labels: its heads agree with 100.0% of "
+        "them, always saying the commonest label with 100.0%",
+        is_warning=True,
+    )
     assert rows_of(tmp_path) == []
 
 

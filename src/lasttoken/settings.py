@@ -132,7 +132,7 @@ def check_ranges(
                 faults.append((f"--{name.replace('_', '-')} {value}", expected))
     if faults:
         raise ConfigError(
-            "; ".join(found for found, _ in faults),
+            "; ".join(dict.fromkeys(found for found, _ in faults)),
             expected="; ".join(f"{found.split()[0]} {expected}" for found, expected in faults),
             remedy="give another value",
         )

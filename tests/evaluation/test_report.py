@@ -132,7 +132,17 @@ def check_numbers(page: str, content: Any, ours: Sequence[str]) -> int:
         ours: fixed texts with digits in them; the only digits but those in strings of the file.
     """
     outline = Outline(page)
-    names = ("share", "percent", "number", "count", "signed", "chance", "mebibytes", "setting")
+    names = (
+        "share",
+        "percent",
+        "number",
+        "count",
+        "signed",
+        "chance",
+        "floor",
+        "mebibytes",
+        "setting",
+    )
     for place, value, shown in outline.numbers:
         assert json.loads(value) == at(content, place), place
         forms = [FILTERS[name](At(json.loads(value))) for name in names]

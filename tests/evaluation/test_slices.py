@@ -57,7 +57,7 @@ def test_columns_of_many_numbers_become_ranges_and_of_many_words_their_commonest
     words = column_values([f"word {n % 30}" for n in range(300)] + ["word 1"] * 9)
     assert len(set(words)) == 21
     assert "(others)" in words
-    assert column_values(["a", None]) == ["a", "(missing)"]
+    assert column_values(["a"] * 5 + ["b", None]) == ["a"] * 5 + ["(others)", "(missing)"]
 
 
 def test_nan_in_a_column_of_numbers_keeps_it_a_column_of_words() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import stat
 import warnings
@@ -338,3 +339,23 @@ def test_every_blocks_last_token_state_is_at_hand(decoder: Path) -> None:
         states = loaded.classifier.last_token_states(**batch)  # (B, blocks + 1, H)
         assert states.shape == (2, 3, 64)
         assert torch.equal(states[:, -1], loaded.classifier.pool_last_token(**batch))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("temperature", 0, "temperature 0 is no number above 0"),
+        ("temperature", -1, "temperature -1 is no number above 0"),
+        ("temperature", float("inf"), "temperature inf is no number above 0"),
+        ("max_length", "x", "max_length 'x' is no whole number above 0"),
+        ("prompt", None, "prompt None is no str"),
+    ],
+)
+def test_a_record_that_was_changed_by_hand_is_refused(
+    finished_run: Path, tmp_path: Path, name: str, value: object, found: str
+) -> None:
+    folder = Path(shutil.copytree(finished_run / "model", tmp_path / "model"))
+    record = json.loads((folder / "lasttoken.json").read_text())
+    (folder / "lasttoken.json").write_text(json.dumps({**record, name: value}))
+    with pytest.raises(BackboneError, match=re.escape(found)):
+        load_for_prediction(folder)

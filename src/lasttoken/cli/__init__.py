@@ -25,6 +25,7 @@ from lasttoken.cli.output import (
     drop_standard_output,
     printing,
     settle_standard_output,
+    spelled_out,
 )
 from lasttoken.cli.results import (
     check_text,
@@ -70,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LastTokenError as error:
         lines = (error.found, f"expected: {error.expected}", f"try: {error.remedy}")
         # What other programs say into `found` may run over several lines.
-        print("error: " + "\n".join(" ".join(line.split("\n")) for line in lines), file=sys.stderr)
+        shown = (spelled_out(" ".join(line.split("\n"))) for line in lines)
+        print("error: " + "\n".join(shown), file=sys.stderr)
         settle_standard_output()
         return 2
     except StoppedError as error:

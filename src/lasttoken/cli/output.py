@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import sys
+import unicodedata
 from collections.abc import Iterator
 
 from lasttoken.errors import RunError
@@ -64,4 +65,17 @@ def _cannot_print(reason: str) -> RunError:
         f"standard output: {reason}",
         expected="an output that can be written, with room left",
         remedy="make room, or send it elsewhere: > FILE, or > /dev/null",
+    )
+
+
+def spelled_out(text: str) -> str:
+    r"""Return text whose control characters are spelled out, such as \x1b; line breaks stay.
+
+    Labels and names come from the data: one could color the terminal, or give it commands.
+    """
+    return "".join(
+        ascii(character)[1:-1]
+        if character != "\n" and unicodedata.category(character) == "Cc"
+        else character
+        for character in text
     )

@@ -74,7 +74,7 @@ def prediction_text(
     """Return how many texts were classified, and how many are left to a person."""
     cut = f", {num_truncated:,} of them cut at the model's limit" if num_truncated else ""
     where = f" into {output}" if output else ""
-    text = f"{num_texts:,} texts classified{cut}{where}"
+    text = f"{num_texts:,} texts classified{where}{cut}"
     if num_abstained is not None and num_texts:
         coverage = (num_texts - num_abstained) / num_texts
         text += f"\n{num_abstained:,} are left to a person: {coverage:.1%} are answered"

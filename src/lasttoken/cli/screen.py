@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 
-from lasttoken.cli.output import drop_standard_output, printing
+from lasttoken.cli.output import drop_standard_output, printing, spelled_out
 from lasttoken.cli.results import duration
 from lasttoken.errors import RunError
 from lasttoken.events import EpochEnd, Event, Note, Progress, Resumed, TimeLeft
@@ -78,7 +78,8 @@ class Screen:
             case Progress():
                 self._show_progress(event)
             case Note():
-                self.say(("warning: " if event.is_warning else "") + event.text)
+                line = spelled_out(event.text.replace("\n", "\\n"))
+                self.say(("warning: " if event.is_warning else "") + line)
             case TimeLeft():
                 self.say(
                     f"about {duration(event.seconds)} left, measured on "
@@ -122,6 +123,7 @@ class Screen:
         """Print a result to standard output; on a terminal above the bars."""
         if self._is_silent:
             return
+        text = spelled_out(text)
         if self._console.is_terminal and sys.stdout.isatty():
             self._console.print(text, markup=False)
         else:

@@ -80,10 +80,13 @@ def evaluation_dict(
     """
     rng = np.random.default_rng(seed)
     label_ids, probs = test.label_ids, test.probs
+    scores = scores_dict(label_ids, probs, labels, rng)
+    calibration = _calibration(test, decisions.temperature, rng)
+    calibration["after"]["brier_interval"] = scores["intervals"]["brier"]  # the same score
     return {
         "schema_version": SCHEMA_VERSION,
         "labels": list(labels),
-        "test": scores_dict(label_ids, probs, labels, rng),
+        "test": scores,
         "validation": None
         if validation is None
         else classification_metrics(*validation, labels).to_dict(),
@@ -92,7 +95,7 @@ def evaluation_dict(
         },
         "confused_pairs": confused_pairs(test.examples, label_ids, probs, labels),
         "ranking": ranking_dict(label_ids, probs, labels, rng=rng),
-        "calibration": _calibration(test, decisions.temperature, rng),
+        "calibration": calibration,
         "abstaining": abstaining_dict(label_ids, probs, decisions.coverage_levels),
         "thresholds": thresholds_dict(
             (label_ids, probs),

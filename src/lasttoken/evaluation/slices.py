@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lasttoken.evaluation.intervals import wilson
 
 MOST_VALUES = 20  # of a column that are shown; the rest is one slice
+FEWEST = 5  # examples of a column's value; one alone tells nothing
 NUM_RANGES = 5  # of lengths, and of columns of many numbers
 RISK = 0.05  # that any slice at all is called worse by chance
 
@@ -74,7 +75,8 @@ def length_ranges(num_tokens: NDArray[np.int64]) -> list[str]:
 def column_values(cells: Sequence[str | None]) -> list[str]:
     """Return what to group a column by: its values, or ranges of many different numbers.
 
-    Of more than 20 different values the rarest are "(others)"; a missing cell is "(missing)".
+    Values of fewer than five examples, and of more than 20 values the rarest, are "(others)"; a
+    missing cell is "(missing)".
     """
     present = [cell for cell in cells if cell is not None]
     counts = Counter(present)
@@ -84,7 +86,7 @@ def column_values(cells: Sequence[str | None]) -> list[str]:
         names, range_of = _ranges(numbers, edges)
         ranges = iter(range_of.tolist())
         return ["(missing)" if cell is None else names[next(ranges)] for cell in cells]
-    kept = {value for value, _ in counts.most_common(MOST_VALUES)}
+    kept = {value for value, count in counts.most_common(MOST_VALUES) if count >= FEWEST}
     return ["(missing)" if cell is None else cell if cell in kept else "(others)" for cell in cells]
 
 

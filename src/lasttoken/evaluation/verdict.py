@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from lasttoken.evaluation.baseline import BASELINE_NAMES, MAJORITY, TFIDF
+from lasttoken.evaluation.calibration import TEMPERATURES
 
 FEW_EXAMPLES = 200  # test examples below which the interval is about 0.1 wide or wider
+LEAST_TEMPERATURE, MOST_TEMPERATURE = (1.01 * TEMPERATURES[0], 0.99 * TEMPERATURES[1])
 MOST_SLICES = 5  # told one by one
 
 _SHORT_NAMES = {TFIDF: "TF-IDF", MAJORITY: "majority"}
@@ -93,6 +95,15 @@ def caveats(metrics: Mapping[str, Any]) -> list[str]:
         found.append(
             f"only {test['num_examples']:,} test examples: the true accuracy may lie anywhere from "
             f"{_share(low)} to {_share(high)}"
+        )
+    absent = [label for label, each in test["per_label"].items() if each["support"] == 0]
+    if absent:
+        shown = ", ".join(absent[:MOST_SLICES]) + (" ..." if len(absent) > MOST_SLICES else "")
+        found.append(f"no test example of: {shown}; macro averages count 0 for these")
+    if not LEAST_TEMPERATURE < metrics["calibration"]["temperature"] < MOST_TEMPERATURE:
+        found.append(
+            f"the temperature {metrics['calibration']['temperature']:.3g} lies at the end of what "
+            "was tried: something else is wrong with this model than its calibration"
         )
     worse = [each for each in metrics["slices"] if each["is_worse"]]
     worse.sort(key=lambda each: float(each["accuracy"]))

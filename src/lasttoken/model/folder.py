@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -48,6 +49,7 @@ class ModelRecord:
     Attributes:
         max_length: tokens at which texts were cut in training, and are at prediction.
         fix_text: whether broken Unicode was repaired in training, and is at prediction.
+        prompt: put in front of every text in training, and at prediction.
         label_type: Python type of the labels given to `fit`.
         text_column: column of the training data, the first guess at prediction.
         label_column: likewise.
@@ -206,6 +208,7 @@ def _read_record(folder: Path) -> ModelRecord | None:
         known = {f.name for f in dataclasses.fields(ModelRecord)}
         record = ModelRecord(**{key: content[key] for key in content if key in known})
         is_newer = int(record.format) > FORMAT
+        _check_record(record)
     except (ValueError, TypeError, OSError, RecursionError) as error:
         raise BackboneError(
             f"{path}: {error}",
@@ -219,6 +222,21 @@ def _read_record(folder: Path) -> ModelRecord | None:
             remedy="pip install --upgrade lasttoken",
         )
     return record
+
+
+def _check_record(record: ModelRecord) -> None:
+    """Check what predictions are made with.
+
+    Raises:
+        ValueError: a value is of another type or out of its range.
+    """
+    if not isinstance(record.max_length, int) or record.max_length < 1:
+        raise ValueError(f"max_length {record.max_length!r} is no whole number above 0")
+    if not isinstance(record.temperature, int | float) or not 0 < record.temperature < math.inf:
+        raise ValueError(f"temperature {record.temperature!r} is no number above 0")
+    for name, kind in (("prompt", str), ("fix_text", bool), ("settings", Mapping)):
+        if not isinstance(getattr(record, name), kind):
+            raise ValueError(f"{name} {getattr(record, name)!r} is no {kind.__name__}")
 
 
 def _open_to_umask(folder: Path) -> None:

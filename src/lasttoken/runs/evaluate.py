@@ -81,6 +81,12 @@ def run_evaluation(
     tell_reading_path(classifier.loaded_, told)
     data = _read(config, record, told)
     folder = _folder(Path(config.run) / "evaluations", data.name, config.data)
+    if folder.exists() and not folder.is_dir():
+        raise RunError(
+            f"{folder}: is a file",
+            expected="a folder for the evaluation, or nothing under this name",
+            remedy="move the file away",
+        )
     if folder.exists() and not config.overwrite:
         raise RunError(
             f"{folder}: this evaluation is there already",
@@ -98,7 +104,8 @@ def run_evaluation(
     label_ids(labels, examples)  # an unknown label is told before the work begins
     counts = Counter(str(example.label) for example in examples)
     shown = ", ".join(f"{label} {count:,}" for label, count in counts.most_common(8))
-    told(Note(f"scoring {len(examples):,} examples ({shown})"))
+    plural = "s" if len(examples) != 1 else ""
+    told(Note(f"scoring {len(examples):,} example{plural} ({shown})"))
     texts = classifier.tokenize([example.text for example in examples], on_event=told)
     length_line = describe_lengths(data.name, texts)
     told(Note(length_line, is_warning=bool(texts.truncated.any())))

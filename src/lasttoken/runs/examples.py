@@ -167,7 +167,7 @@ def slice_columns(setting: str | None, examples: Sequence[Example]) -> tuple[str
     known = sorted({column for example in examples for column in example.extra})
     if setting is None or setting in known:
         return () if setting is None else (setting,)
-    columns = tuple(column.strip() for column in setting.split(","))
+    columns = tuple(column.strip() for column in setting.split(",") if column.strip())
     for column in columns:
         if column not in known:
             near = difflib.get_close_matches(column, known, n=1)

@@ -14,6 +14,7 @@ from lasttoken.data.examples import Example, fold_text
 from lasttoken.data.splits import Splits
 from lasttoken.data.writers import RowWriter
 from lasttoken.evaluation.failures import shorten
+from lasttoken.evaluation.intervals import wilson
 from lasttoken.evaluation.label_issues import find_label_issues
 from lasttoken.events import EventCallback, Note
 from lasttoken.model.classifier import Classifier
@@ -108,7 +109,9 @@ def check_labels_of(
     Returns:
         Ready for JSON: `noise_rate`, `noise_rate_interval` (low, high), `num_examples`, `depths`,
         `out_of_fold_accuracy` (where it is low, the list and the rate are mostly errors of the
-        heads), `num_issues`, and `issues`: the first 50, each with the columns of the CSV.
+        heads), `num_issues`, and `issues`: the first 50, each with the columns of the CSV. Where
+        the heads agree with no more labels than the commonest one alone would, nothing is listed
+        and the rates are None.
 
     Raises:
         ConfigError: the states do not fit on the disk.
@@ -129,34 +132,45 @@ def check_labels_of(
         seed=seed,
         on_event=on_event,
     )
-    accuracy = float(np.mean(judged.probs.argmax(axis=1) == label_ids))
+    hits = int((judged.probs.argmax(axis=1) == label_ids).sum())
+    accuracy, commonest = hits / len(label_ids), int(np.bincount(label_ids).max()) / len(label_ids)
+    # Heads that know no more than the commonest label would list their own errors.
+    can_judge = wilson(hits, len(label_ids))[0] > commonest
     found = find_label_issues(label_ids, judged.probs, labels.labels, seed=seed)
-    rows = [
-        {
-            "split": examples[issue.index][0],
-            "file": examples[issue.index][1].file,
-            "row": examples[issue.index][1].row,
-            "text": examples[issue.index][1].text,
-            "label": issue.label,
-            "suggested_label": issue.suggested_label,
-            "label_probability": issue.label_probability,
-            "suggested_probability": issue.suggested_probability,
-        }
-        for issue in found.issues
-    ]
+    rows = (
+        []
+        if not can_judge
+        else [
+            {
+                "split": examples[issue.index][0],
+                "file": examples[issue.index][1].file,
+                "row": examples[issue.index][1].row,
+                "text": examples[issue.index][1].text,
+                "label": issue.label,
+                "suggested_label": issue.suggested_label,
+                "label_probability": issue.label_probability,
+                "suggested_probability": issue.suggested_probability,
+            }
+            for issue in found.issues
+        ]
+    )
     with RowWriter(folder / CSV_NAME, _COLUMNS) as writer:
         writer.write(rows)
     low, high = found.noise_rate_interval
-    on_event(
-        Note(
-            f"label check: {len(rows):,} of {found.num_examples:,} labels look wrong "
-            f"({folder / CSV_NAME}); estimated share of wrong labels {found.noise_rate:.1%} "
-            f"({low:.1%} to {high:.1%}), by heads that agree with {accuracy:.1%} of the labels"
-        )
+    text = (
+        f"label check: {len(rows):,} of {found.num_examples:,} labels look wrong "
+        f"({folder / CSV_NAME}); at most about {found.noise_rate:.1%} of all are "
+        f"({low:.1%} to {high:.1%}), by heads that agree with {accuracy:.1%} of the labels"
     )
+    if not can_judge:
+        text = (
+            f"label check: the frozen model cannot judge these labels: its heads agree with "
+            f"{accuracy:.1%} of them, always saying the commonest label with {commonest:.1%}"
+        )
+    on_event(Note(text, is_warning=not can_judge))
     return {
-        "noise_rate": found.noise_rate,
-        "noise_rate_interval": [low, high],
+        "noise_rate": found.noise_rate if can_judge else None,
+        "noise_rate_interval": [low, high] if can_judge else None,
         "num_examples": found.num_examples,
         "depths": list(judged.depths),
         "out_of_fold_accuracy": accuracy,

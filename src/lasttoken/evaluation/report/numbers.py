@@ -93,6 +93,11 @@ def _share(value: float) -> str:
     return f"{value:.3f}"
 
 
+def _floor(value: float) -> str:
+    """Format a promise, never more than it is: 0.9686 is 0.968."""
+    return f"{math.floor(1000 * value) / 1000:.3f}"
+
+
 def _percent(value: float) -> str:
     """Format a share of 1 in percent: 91 %, 4.3 %."""
     return f"{100 * value:.0f} %" if value >= 0.1 or value == 0 else f"{100 * value:.1f} %"
@@ -172,6 +177,7 @@ def _line(value: At | str) -> str:
 FILTERS = {
     "line": _line,
     "share": _shown(_share),
+    "floor": _shown(_floor),
     "percent": _shown(_percent),
     "number": _shown(_number),
     "count": _shown(_count),

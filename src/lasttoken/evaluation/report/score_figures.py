@@ -154,6 +154,7 @@ def threshold_curves(thresholds: Mapping[str, Any]) -> Figure:
         axes.set_visible(False)
     for axes in panels[: len(shown)][-columns:]:
         axes.set_xlabel("Threshold")
+        axes.tick_params(labelbottom=True)  # also where the panel below is empty
     _quiet(*panels)
     lines = panels[0].get_lines()[:3]
     figure.legend(
