@@ -2,9 +2,9 @@
 
     python -m benchmarks.large_evaluation RUN
 
-RUN is a finished run on the sample reviews, such as that of `make demo`. The test reviews are
-numbered, so that none equals another, until there are 100,000. The evaluation runs in a process of
-its own, whose peak is read.
+RUN is a finished run on the sample reviews, such as that of `make demo`. The first six words
+of the test reviews are numbered, so that no text equals another, until there are 100,000. The
+evaluation runs in a process of its own, whose peak is read.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from benchmarks.measure import SCRATCH, SMOKE, Results, figure
 from lasttoken.data.movie_reviews import read_movie_reviews
 
 NUM_TEXTS = 1_000 if SMOKE else 100_000
+NUM_WORDS = 6  # of a review: what is asked is memory, and whole ones would take half an hour
 
 
 def main() -> None:
@@ -39,7 +40,8 @@ def main() -> None:
         writer.writerow(("text", "label", "part"))
         for number in range(NUM_TEXTS):
             example = test[number % len(test)]
-            writer.writerow((f"{number}: {example.text}", example.label, f"part {number % 7}"))
+            words = " ".join(example.text.split()[:NUM_WORDS])
+            writer.writerow((f"{number}: {words}", example.label, f"part {number % 7}"))
     words = ["evaluate", str(run), str(data), "--slice-by", "part", "--overwrite"]
     started = time.perf_counter()
     subprocess.run([sys.executable, "-m", "lasttoken", *words], check=True)
