@@ -81,7 +81,7 @@ def coverage_curves(abstaining: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Draw accuracy against the share of texts that is answered, a curve a run."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 3.8))
+    figure = Figure(figsize=(5.2, 3.8))
     axes = figure.add_subplot()
     for number, (name, each) in enumerate(
         zip(plot_labels(list(abstaining)), abstaining.values(), strict=True)
