@@ -21,7 +21,7 @@ from lasttoken.evaluation.metrics import LabelIds
 
 # Chosen by measurement (benchmarks/label_check.py): the list is then as precise as one of equal
 # length by held-out loss, being that one. Of two labels other filters' lists are at most half a
-# point better; of six they are 4 to 17 points worse.
+# point better; of six they are up to 17 points worse.
 FILTER = "low_self_confidence"
 RANKING = "self_confidence"
 
