@@ -22,6 +22,7 @@ RATE = 0.1
 SEEDS = (1, 2)
 MOST_EXAMPLES = 200 if SMOKE else 4_000
 SETS = ("movie-reviews", "trec6", "sms_spam", "rt_polarity")
+KEYS = ("listed", "precision", "precision_of_loss", "recall", "noise_rate", "out_of_fold_accuracy")
 FILTERS = ("low_self_confidence", "low_normalized_margin", "confident_learning", "both",
            "prune_by_class", "prune_by_noise_rate")  # fmt: skip
 
@@ -34,28 +35,22 @@ def main() -> None:
     results = Results("label_check", quick=False)
     folder = os.environ.get("LASTTOKEN_BENCH_DATA")
     for name in SETS:
-        if results.has(name):
-            continue
         source = name if name == "movie-reviews" else os.path.join(folder or "", name)
         if source != name and not (folder and os.path.isdir(source)):
             results.add(name, {}, {name: {"skipped": "LASTTOKEN_BENCH_DATA does not hold it"}})
             continue
-        trials = [
-            trial for seed in (SEEDS[:1] if SMOKE else SEEDS) for trial in _trials(source, seed)
-        ]
+        trials = []
+        for seed in SEEDS[:1] if SMOKE else SEEDS:
+            part = f"{name} seed {seed}"
+            if not results.has(part):
+                results.add(part, _trials(source, seed), {})
+            trials += results.parts[part]
         figures = {}
         for blocks in sorted({trial["num_depths"] for trial in trials}):
             chosen = [trial for trial in trials if trial["num_depths"] == blocks]
-            for key in (
-                "listed",
-                "precision",
-                "precision_of_loss",
-                "recall",
-                "noise_rate",
-                "out_of_fold_accuracy",
-            ):
+            for key in KEYS:
                 figures[f"{name} / {blocks} blocks / {key}"] = figure([t[key] for t in chosen])
-        results.add(name, trials, figures)
+        results.add(name, {"trials": len(trials)}, figures)
     results.save()
 
 

@@ -34,9 +34,9 @@ from lasttoken.training.probe_heads import (
 )
 from lasttoken.training.scratch import scratch_array, scratch_folder
 
-# Blocks whose probabilities are averaged: heads on different blocks err on different texts. Lists
-# of SmolLM2 were 1 to 7 points more precise than with the best block alone, the more so with six
-# labels (benchmarks/label_check.py).
+# Blocks whose probabilities are averaged: heads on different blocks err on different texts. A list
+# of SmolLM2's for six labels was 9 points more precise than with the best block alone, those for
+# two labels about as precise (benchmarks/label_check.py).
 NUM_DEPTHS = 5
 
 # Logits that one call of `fit_heads` holds, a few times over: 256 MB each time.
