@@ -19,6 +19,16 @@ PrecisionName = Literal["auto", "fp32", "bf16"]
 InputFormat = Literal["auto", "csv", "tsv", "jsonl", "parquet", "text"]
 ExplainMethod = Literal["leave-one-out", "integrated-gradients", "none"]
 
+# What `train` and `evaluate` are asked to report alike.
+_SliceBy = Annotated[
+    str | None, Doc("columns, separated by commas, by which accuracy is told apart")
+]
+_PrecisionAtLeast = Annotated[
+    float | None, Doc("look for thresholds that give every label this precision")
+]
+_Explain = Annotated[ExplainMethod, Doc("how the words that mattered are found")]
+_LabelCheck = Annotated[bool, Doc("look for labels that are probably wrong")]
+
 DEFAULT_MODEL = "gpt2"
 
 
@@ -69,16 +79,10 @@ class TrainConfig:
     checkpoint_steps: Annotated[
         int | None, Doc("save a checkpoint also whenever so many steps were taken [never]")
     ] = None
-    slice_by: Annotated[
-        str | None, Doc("columns, separated by commas, by which accuracy is told apart")
-    ] = None
-    precision_at_least: Annotated[
-        float | None, Doc("look for thresholds that give every label this precision")
-    ] = None
-    explain: Annotated[ExplainMethod, Doc("how the words that mattered are found")] = (
-        "leave-one-out"
-    )
-    label_check: Annotated[bool, Doc("look for labels that are probably wrong")] = False
+    slice_by: _SliceBy = None
+    precision_at_least: _PrecisionAtLeast = None
+    explain: _Explain = "leave-one-out"
+    label_check: _LabelCheck = False
     seed: Annotated[int, Doc("seed of splits, head, order and dropout")] = 123
     precision: Annotated[PrecisionName, Doc("auto: bf16 where the device multiplies it")] = "auto"
     device: Annotated[str, Doc("auto, cpu, cuda, cuda:1, mps ...")] = "auto"
@@ -116,16 +120,10 @@ class EvaluateConfig:
     encoding: Annotated[str, Doc("encoding of text files")] = "utf-8"
     skip_bad_rows: Annotated[bool, Doc("leave out and count unusable rows")] = False
     limit: Annotated[int | None, Doc("score at most this many examples")] = None
-    slice_by: Annotated[
-        str | None, Doc("columns, separated by commas, by which accuracy is told apart")
-    ] = None
-    precision_at_least: Annotated[
-        float | None, Doc("look for thresholds that give every label this precision")
-    ] = None
-    explain: Annotated[ExplainMethod, Doc("how the words that mattered are found")] = (
-        "leave-one-out"
-    )
-    label_check: Annotated[bool, Doc("look for labels that are probably wrong")] = False
+    slice_by: _SliceBy = None
+    precision_at_least: _PrecisionAtLeast = None
+    explain: _Explain = "leave-one-out"
+    label_check: _LabelCheck = False
     precision: Annotated[PrecisionName, Doc("auto: bf16 where the device multiplies it")] = "auto"
     device: Annotated[str, Doc("auto, cpu, cuda, cuda:1, mps ...")] = "auto"
     overwrite: Annotated[bool, Doc("replace an earlier evaluation on this data")] = False

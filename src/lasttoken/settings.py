@@ -136,3 +136,12 @@ def check_ranges(
             expected="; ".join(f"{found.split()[0]} {expected}" for found, expected in faults),
             remedy="give another value",
         )
+
+
+def is_number(setting: str) -> bool:
+    """Return whether a setting that takes a fraction or a path is a number."""
+    try:
+        float(setting)
+    except ValueError:
+        return False
+    return True

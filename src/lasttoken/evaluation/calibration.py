@@ -7,7 +7,7 @@ One number, fitted on validation examples, is all that changes: it never changes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -160,14 +160,7 @@ def calibration_dict(
         "brier_interval": None if interval is None else list(interval),
         "log_loss": float(log_losses(label_ids, probs).mean()),
         "bins": [
-            {
-                "low": each.low,
-                "high": each.high,
-                "num_examples": each.num_examples,
-                "confidence": each.confidence,
-                "accuracy": each.accuracy,
-                "accuracy_interval": list(each.accuracy_interval),
-            }
+            {**asdict(each), "accuracy_interval": list(each.accuracy_interval)}
             for each in reliability_bins(label_ids, probs)
         ],
     }
@@ -178,7 +171,7 @@ def _binned(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Return confidence (N,), rightness (N,) as 0 or 1, and the bin of each example (N,)."""
     predicted_ids = probs.argmax(axis=1)
-    confidence = probs[np.arange(len(probs)), predicted_ids].astype(np.float64)
+    confidence = probs.max(axis=1).astype(np.float64)
     edges = np.linspace(0, 1, NUM_BINS + 1)
     bin_of = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, NUM_BINS - 1)
     return confidence, (predicted_ids == label_ids).astype(np.float64), bin_of

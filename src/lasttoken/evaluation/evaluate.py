@@ -109,7 +109,7 @@ def evaluation_dict(
 
 
 def write_metrics(path: Path, metrics: Mapping[str, object]) -> None:
-    """Write `metrics.json`: whole or not at all.
+    """Write `metrics.json` or `comparison.json`: whole or not at all.
 
     Raises:
         ValueError: a number is NaN or infinite, which JSON does not know.
@@ -122,7 +122,7 @@ def write_metrics(path: Path, metrics: Mapping[str, object]) -> None:
 def abstaining_dict(label_ids: LabelIds, probs: Probs, levels: Sequence[Level]) -> dict[str, Any]:
     """Return accuracy against coverage, and what each target accuracy costs in coverage."""
     predicted_ids = probs.argmax(axis=1)
-    confidence = probs[np.arange(len(probs)), predicted_ids]
+    confidence = probs.max(axis=1)
     right = predicted_ids == label_ids
     order = np.argsort(-confidence, kind="stable")
     hits = np.cumsum(right[order])

@@ -47,7 +47,7 @@ def confident_errors(
         label_ids (N,); probs (N, C), rows in the order of `examples`.
     """
     predicted_ids = probs.argmax(axis=1)
-    confidence = probs[np.arange(len(probs)), predicted_ids]
+    confidence = probs.max(axis=1)
     wrong = np.flatnonzero(predicted_ids != label_ids)
     order = wrong[np.argsort(-confidence[wrong], kind="stable")]
     rows: list[int] = []
@@ -74,7 +74,7 @@ def confused_pairs(
     of their pair.
     """
     predicted_ids = probs.argmax(axis=1)
-    confidence = probs[np.arange(len(probs)), predicted_ids]
+    confidence = probs.max(axis=1)
     support = np.bincount(label_ids, minlength=len(labels))
     wrong = np.flatnonzero(predicted_ids != label_ids)
     pair_of = label_ids[wrong] * len(labels) + predicted_ids[wrong]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,13 +41,9 @@ class PairedDifference:
     def to_dict(self) -> dict[str, object]:
         """Return the form of `metrics.json`."""
         return {
-            "accuracy": self.accuracy,
+            **asdict(self),
             "accuracy_interval": list(self.accuracy_interval),
-            "macro_f1": self.macro_f1,
             "macro_f1_interval": list(self.macro_f1_interval),
-            "only_first_right": self.only_first_right,
-            "only_second_right": self.only_second_right,
-            "p_value": self.p_value,
         }
 
 

@@ -15,10 +15,10 @@ import numpy as np
 from scipy.special import softmax
 
 from lasttoken.config import CompareConfig
-from lasttoken.durable import place_folder, replace_file
+from lasttoken.durable import place_folder
 from lasttoken.errors import RunError
 from lasttoken.evaluation.compare import comparison_dict
-from lasttoken.evaluation.evaluate import SCHEMA_VERSION
+from lasttoken.evaluation.evaluate import SCHEMA_VERSION, write_metrics
 from lasttoken.evaluation.metrics import Probs
 from lasttoken.evaluation.report.page import write_comparison
 from lasttoken.evaluation.report.plots import write_comparison_plots
@@ -109,8 +109,7 @@ def _write(output: Path, content: Mapping[str, Any]) -> None:
     new = output.with_name(f".{output.name}.new-{os.getpid()}")
     try:
         new.mkdir(parents=True)
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        replace_file(new / CONTENT_NAME, text.encode("utf-8", "surrogatepass"))
+        write_metrics(new / CONTENT_NAME, content)
         plots = write_comparison_plots(new / "plots", content)
         write_comparison(new / "report.html", content, plots)
         if output.is_dir():

@@ -30,7 +30,7 @@ from lasttoken.runs.examples import (
     read_examples,
     tell_findings,
 )
-from lasttoken.runs.facts import weights_sha256
+from lasttoken.runs.facts import folder_bytes, shown_bytes, shown_rate, weights_sha256
 from lasttoken.runs.label_check import CSV_NAME as LABEL_ISSUES
 from lasttoken.runs.label_check import CheckedSplit, check_labels_of
 from lasttoken.runs.predictions import TEST, VALIDATION, read_predictions
@@ -165,12 +165,11 @@ def _facts(
 ) -> dict[str, dict[str, str]]:
     """Return data, model, cost and provenance as the tables of the report."""
     record, device = classifier.loaded_.record, resolve_device(config.device)
-    seconds, memory = watch.seconds, peak_memory_bytes()
-    folder = model_folder(config.run)
-    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    seconds, folder = watch.seconds, model_folder(config.run)
+    num_tokens = int(texts.lengths.sum())
     return {
         "Data": {
-            "examples": f"{len(examples):,}, {int(texts.lengths.sum()):,} tokens",
+            "examples": f"{len(examples):,}, {num_tokens:,} tokens",
             "lengths": describe_lengths("scored", texts),
             "sha256": fingerprint(examples)[:16],
         },
@@ -183,10 +182,11 @@ def _facts(
         },
         "Cost": {
             **{f"{name}, seconds": f"{value:.1f}" for name, value in seconds.items()},
-            "peak memory": "-" if memory is None else f"{memory / 2**30:.2f} GiB",
-            "model folder": f"{size / 2**30:.2f} GiB",
-            "predictions": f"{len(examples) / seconds['evaluate']:,.0f} texts or "
-            f"{int(texts.lengths.sum()) / seconds['evaluate']:,.0f} tokens a second",
+            "peak memory": shown_bytes(peak_memory_bytes()),
+            "model folder": shown_bytes(folder_bytes(folder)),
+            "predictions": shown_rate(
+                len(examples) / seconds["evaluate"], num_tokens / seconds["evaluate"]
+            ),
         },
         "Provenance": {
             "command": shlex.join(command),

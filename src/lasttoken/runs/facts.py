@@ -19,6 +19,7 @@ from lasttoken.data.splits import fingerprint
 from lasttoken.launch import world_size
 from lasttoken.model.tokens import TokenizedTexts
 from lasttoken.runs.examples import RunExamples
+from lasttoken.settings import is_number
 from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.state import FitResult
 from lasttoken.versions import Stopwatch, machine, package_versions, peak_memory_bytes
@@ -93,11 +94,8 @@ def _location(name: str, samples: Sequence[str]) -> str:
 
 
 def _fraction_or_location(setting: str) -> str:
-    try:
-        float(setting)
-    except ValueError:
-        return _location(setting, SAMPLE_DATA)
-    return setting  # also beside a file of that name
+    # A number is a fraction, also beside a file of that name.
+    return setting if is_number(setting) else _location(setting, SAMPLE_DATA)
 
 
 def weights_sha256(model: nn.Module) -> str:
@@ -134,7 +132,7 @@ def run_results(
         "time_left_estimated": estimate,
         "time_left_actual": actual,
         "peak_memory_bytes": peak_memory_bytes(),
-        "model_bytes": sum(path.stat().st_size for path in model.iterdir()),
+        "model_bytes": folder_bytes(model),
         "texts_per_second": len(test_texts) / watch.seconds["evaluate"],
         "tokens_per_second": int(test_texts.lengths.sum()) / watch.seconds["evaluate"],
     }
@@ -166,10 +164,9 @@ def record_facts(record: Mapping[str, Any]) -> dict[str, dict[str, str]]:
             **{f"{name}, seconds": f"{value:.1f}" for name, value in results["seconds"].items()},
             "time left as estimated, seconds": _seconds(results["time_left_estimated"]),
             "time left as it was, seconds": _seconds(results["time_left_actual"]),
-            "peak memory": _bytes(results["peak_memory_bytes"]),
-            "model folder": _bytes(results["model_bytes"]),
-            "predictions": f"{results['texts_per_second']:,.0f} texts or "
-            f"{results['tokens_per_second']:,.0f} tokens a second",
+            "peak memory": shown_bytes(results["peak_memory_bytes"]),
+            "model folder": shown_bytes(results["model_bytes"]),
+            "predictions": shown_rate(results["texts_per_second"], results["tokens_per_second"]),
         },
         "Provenance": {
             "command": shlex.join(record["command"]),
@@ -198,5 +195,16 @@ def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
-def _bytes(value: int | None) -> str:
+def shown_rate(texts: float, tokens: float) -> str:
+    """Return texts and tokens a second as the report shows them."""
+    return f"{texts:,.0f} texts or {tokens:,.0f} tokens a second"
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the size of a folder's files."""
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+
+
+def shown_bytes(value: int | None) -> str:
+    """Return bytes as the report shows them."""
     return "-" if value is None else f"{value / 2**30:.2f} GiB"

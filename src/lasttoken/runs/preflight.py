@@ -10,6 +10,7 @@ from lasttoken.model.location import model_folder
 from lasttoken.model.sources import locate_model
 from lasttoken.runs.lock import check_not_at_work
 from lasttoken.runs.record import run_folder, run_status, settings_of
+from lasttoken.settings import is_number
 
 
 def locate_inputs(config: TrainConfig) -> None:
@@ -26,7 +27,7 @@ def locate_inputs(config: TrainConfig) -> None:
         check_not_at_work(folder)
     locate_data(config.data)
     for setting in (config.validation, config.test):
-        if not _is_number(setting):
+        if not is_number(setting):
             locate_data(setting)
     locate_model(config.model)
 
@@ -50,11 +51,3 @@ def locate_prediction(config: PredictConfig) -> None:
     model_folder(config.run)
     if config.input != STDIN:
         find_path(config.input)
-
-
-def _is_number(setting: str) -> bool:
-    try:
-        float(setting)
-    except ValueError:
-        return False
-    return True

@@ -39,6 +39,7 @@ from lasttoken.runs.record import (
     short_name,
 )
 from lasttoken.runs.results import (
+    ReportSettings,
     check_explainable,
     measure,
     report_settings,
@@ -99,13 +100,13 @@ def run_training(
 
     data = read_examples(config, told)
     tell_examples(data, told)
-    report_settings(config, config.seed, data.splits.test)  # an unknown column is told here
+    report = report_settings(config, config.seed, data.splits.test)
     classifier = make_classifier(config)
     prepared = classifier.prepare(data.splits.train, data.splits.validation, on_event=told)
+    check_explainable(report.explain, prepared.loaded)
     if process_rank() > 0:
         classifier.train(prepared, checkpoints=checkpoint_settings(config), on_event=told)
         return None
-    check_explainable(config.explain, prepared.loaded)
     test_texts = prepared.tokenize(data.splits.test, on_event=told)
     tell_plan(prepared, test_texts, told)
     record = new_record(settings, command, data, prepared, test_texts)
@@ -122,7 +123,7 @@ def run_training(
         try:
             if checkpoint_settings(config) is not None:
                 check_room_for_checkpoints(prepared, folder)
-            run = _Run(config, folder, record, data, prepared, test_texts, watch)
+            run = _Run(config, report, folder, record, data, prepared, test_texts, watch)
             return _carry_out(run, classifier, told)
         except KeyboardInterrupt as error:
             raise StoppedError(signal.SIGINT) from error
@@ -135,6 +136,7 @@ class _Run:
     """A run that is ready to be carried out, in a folder that is its own."""
 
     config: TrainConfig
+    report: ReportSettings
     folder: Path
     record: dict[str, Any]
     data: RunExamples
@@ -185,7 +187,7 @@ def _carry_out(run: _Run, classifier: TextClassifier, told: NoteKeeper) -> Train
         test,
         validation=(validation.label_ids, validation.probs),
         baselines=baselines,
-        settings=report_settings(config, config.seed, splits.test),
+        settings=run.report,
         on_event=told,
     )
     watch.lap("measure")

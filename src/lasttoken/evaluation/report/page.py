@@ -5,7 +5,7 @@ on a machine without network. Everything shown is escaped; only the plots' SVG i
 
 Every number comes from `metrics.json` and says where it stands there:
 
-    <data value="0.8735" data-at="test.accuracy">0.874</data>
+    <data value="0.8735" data-at="/test/accuracy">0.874</data>
 """
 
 from __future__ import annotations
