@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 
-from lasttoken.config import DEFAULT_MODEL
 from lasttoken.data.examples import Example, examples_from_python
 from lasttoken.data.labels import LabelSpec, label_type, to_label_type
 from lasttoken.data.splits import set_aside
@@ -28,6 +27,7 @@ from lasttoken.model.folder import (
 )
 from lasttoken.training.calibrating import calibrate
 from lasttoken.training.fit import fit as fit_classifier
+from lasttoken.training.parameters import Parameters
 from lasttoken.training.preparation import PreparedTraining, prepare_training
 from lasttoken.training.saver import CheckpointSettings
 from lasttoken.training.state import FitResult, FitSettings
@@ -37,7 +37,7 @@ from lasttoken.versions import package_versions
 TEXTS_PER_CHUNK = 10_000
 
 
-class TextClassifier(Predictor, ClassifierMixin, BaseEstimator):
+class TextClassifier(Predictor, ClassifierMixin, Parameters):
     """Classify texts by a decoder's hidden state at the last token.
 
     Probabilities are calibrated on the validation texts by temperature scaling; the temperature
@@ -71,47 +71,6 @@ class TextClassifier(Predictor, ClassifierMixin, BaseEstimator):
         extent_: blocks and weights that were kept and trained, and the probe table if one was made.
         best_epoch_: the epoch whose weights are kept, counted from 1.
     """
-
-    def __init__(
-        self,
-        model: str = DEFAULT_MODEL,
-        *,
-        num_epochs: int = 3,
-        batch_size: int = 32,
-        gradient_accumulation_steps: int = 1,
-        learning_rate: float = 5e-5,
-        weight_decay: float = 0.0,
-        warmup_fraction: float = 0.0,
-        max_grad_norm: float = 1.0,
-        early_stopping_patience: int | None = None,
-        validation_fraction: float = 0.1,
-        trainable: str = "full",
-        depth: int | str | None = None,
-        max_length: int | None = None,
-        prompt: str = "",
-        fix_text: bool = False,
-        seed: int = 123,
-        precision: str = "auto",
-        device: str = "auto",
-    ) -> None:
-        self.model = model
-        self.num_epochs = num_epochs
-        self.batch_size = batch_size
-        self.gradient_accumulation_steps = gradient_accumulation_steps
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.warmup_fraction = warmup_fraction
-        self.max_grad_norm = max_grad_norm
-        self.early_stopping_patience = early_stopping_patience
-        self.validation_fraction = validation_fraction
-        self.trainable = trainable
-        self.depth = depth
-        self.max_length = max_length
-        self.prompt = prompt
-        self.fix_text = fix_text
-        self.seed = seed
-        self.precision = precision
-        self.device = device
 
     def fit(
         self,

@@ -1,0 +1,52 @@
+"""What `TextClassifier` is made with: its parameters and defaults, as scikit-learn reads them."""
+
+from __future__ import annotations
+
+from sklearn.base import BaseEstimator
+
+from lasttoken.config import DEFAULT_MODEL
+
+
+class Parameters(BaseEstimator):
+    """The parameters of `TextClassifier`, which explains them."""
+
+    def __init__(
+        self,
+        model: str = DEFAULT_MODEL,
+        *,
+        num_epochs: int = 3,
+        batch_size: int = 32,
+        gradient_accumulation_steps: int = 1,
+        learning_rate: float = 5e-5,
+        weight_decay: float = 0.0,
+        warmup_fraction: float = 0.0,
+        max_grad_norm: float = 1.0,
+        early_stopping_patience: int | None = None,
+        validation_fraction: float = 0.1,
+        trainable: str = "full",
+        depth: int | str | None = None,
+        max_length: int | None = None,
+        prompt: str = "",
+        fix_text: bool = False,
+        seed: int = 123,
+        precision: str = "auto",
+        device: str = "auto",
+    ) -> None:
+        self.model = model
+        self.num_epochs = num_epochs
+        self.batch_size = batch_size
+        self.gradient_accumulation_steps = gradient_accumulation_steps
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup_fraction = warmup_fraction
+        self.max_grad_norm = max_grad_norm
+        self.early_stopping_patience = early_stopping_patience
+        self.validation_fraction = validation_fraction
+        self.trainable = trainable
+        self.depth = depth
+        self.max_length = max_length
+        self.prompt = prompt
+        self.fix_text = fix_text
+        self.seed = seed
+        self.precision = precision
+        self.device = device
