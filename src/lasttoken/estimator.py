@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 
-from lasttoken.data.examples import Example, examples_from_python
+from lasttoken.data.examples import Example, check_labeled, examples_from_python
 from lasttoken.data.labels import LabelSpec, label_type, to_label_type
 from lasttoken.data.splits import set_aside
 from lasttoken.data.unicode import check_unicode
@@ -96,6 +96,7 @@ class TextClassifier(Predictor, ClassifierMixin, Parameters):
         # A string is left for the check below to refuse; an iterator is read once, here.
         label_values = labels if labels is None or isinstance(labels, str) else list(labels)
         train = examples_from_python(texts, label_values)
+        check_labeled(train)
         if validation is not None:
             validating = examples_from_python(*validation)
         else:

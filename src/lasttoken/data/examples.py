@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +59,26 @@ def examples_from_python(
         )
     pairs = zip(checked, names, strict=True)
     return tuple(Example(text, label, row=row) for row, (text, label) in enumerate(pairs, start=1))
+
+
+def check_labeled(examples: Sequence[Example]) -> None:
+    """Check that examples given from Python carry labels to learn from.
+
+    Raises:
+        DatasetError: at least one has none.
+    """
+    missing = [example for example in examples if example.label is None]
+    if not missing:
+        return
+    # The words by which scikit-learn's users know it.
+    found = "no labels: fit requires y to be passed, but the target y is None"
+    if any(example.label is not None for example in examples):
+        found = f"texts[{missing[0].row - 1}] has no label"
+    raise DatasetError(
+        found,
+        expected="one label for every text",
+        remedy="fit(texts, labels), or mappings that all have 'text' and 'label'",
+    )
 
 
 def fold_text(text: str) -> str:
