@@ -17,6 +17,7 @@ PACKAGES = {
     # optimum-onnx needs transformers below 4.58.
     "onnx": (_TORCH, "optimum-onnx[onnxruntime]", "transformers<4.58"),
     "openvino": (_TORCH, "optimum-intel[openvino]"),
+    "setfit": (_TORCH, "setfit==1.2.0", "transformers==5.23.0"),
 }
 # The torchvision that comes along is built for another torch, and breaks the import.
 _UNWANTED = {"openvino": ("torchvision",)}

@@ -105,7 +105,7 @@ class Results:
         self.parts[part] = details
         self.figures |= figures
         if not self.quick:
-            _write(self._partial, {"figures": self.figures, "parts": self.parts})
+            write_record(self._partial, {"figures": self.figures, "parts": self.parts})
         for name, value in figures.items():
             print(f"  {name}: {show(value)}", flush=True)
 
@@ -121,7 +121,7 @@ class Results:
             "figures": self.figures,
             "parts": self.parts,
         }
-        _write(self.path, record)
+        write_record(self.path, record)
         self._partial.unlink(missing_ok=True)
 
 
@@ -142,7 +142,8 @@ def command() -> str:
     return " ".join(["python -m", f"benchmarks.{program}", *sys.argv[1:]])
 
 
-def _write(path: Path, record: Mapping[str, Any]) -> None:
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a JSON file that names no folder of this machine, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_without_paths(record), indent=1)
     unfinished = path.with_suffix(".tmp")

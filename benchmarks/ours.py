@@ -33,6 +33,8 @@ def make_classifier(job: dict[str, Any]) -> TextClassifier:
         MissingFeatureError: an option is unknown to this version.
     """
     options = dict(job.get("options", {}))
+    if job.get("task", "single-label") != "single-label":
+        options["task"] = job["task"]
     unknown = sorted(set(options) - set(inspect.signature(TextClassifier.__init__).parameters))
     if unknown:
         raise MissingFeatureError(f"TextClassifier has no argument {', '.join(unknown)}")
@@ -75,6 +77,30 @@ def fit(gate: Gate, job: dict[str, Any]) -> None:
     that chooses the depth, say), the difference counts as training.
     """
     content = read_texts(job["texts"])
+    classifier, facts = _fitted(job, content)
+    for split in ("validation", "test"):
+        if split in content and job.get("predict", True):
+            probs = classifier.predict_proba(content[split]["texts"])
+            predicted = classifier.classes_[probs.argmax(axis=1)]
+            equal = predicted == np.array(content[split]["labels"])
+            facts[f"{split}_accuracy"] = float(equal.mean())
+    gate.finish(**facts)
+
+
+def fit_probs(gate: Gate, job: dict[str, Any]) -> None:
+    """Train to the end; report seconds and the probabilities of validation and test texts."""
+    content = read_texts(job["texts"])
+    classifier, facts = _fitted(job, content)
+    order = [list(classifier.classes_).index(label) for label in job["labels"]]
+    probs = {
+        split: classifier.predict_proba(content[split]["texts"])[:, order]
+        for split in ("validation", "test")
+    }
+    gate.finish(**facts, probs={split: probs[split].round(6).tolist() for split in probs})
+
+
+def _fitted(job: dict[str, Any], content: dict[str, Any]) -> tuple[TextClassifier, dict[str, Any]]:
+    """Return a trained classifier, and seconds of loading and training."""
     training = examples_of(content["train"])
     validating = examples_of(content.get("validation", content["test"]))
     classifier = make_classifier(job)
@@ -94,20 +120,12 @@ def fit(gate: Gate, job: dict[str, Any]) -> None:
     if load_seconds is None:
         load_seconds = loaded - started
     load_seconds = min(load_seconds, loaded - started)
-    accuracies = {}
-    for split in ("validation", "test"):
-        if split in content and job.get("predict", True):
-            probs = classifier.predict_proba(content[split]["texts"])
-            predicted = classifier.classes_[probs.argmax(axis=1)]
-            equal = predicted == np.array(content[split]["labels"])
-            accuracies[f"{split}_accuracy"] = float(equal.mean())
-    gate.finish(
-        load_seconds=load_seconds,
-        seconds=trained - started - load_seconds,
-        steps=result.num_steps,
-        best_epoch=result.best_epoch,
-        **accuracies,
-    )
+    return classifier, {
+        "load_seconds": load_seconds,
+        "seconds": trained - started - load_seconds,
+        "steps": result.num_steps,
+        "best_epoch": result.best_epoch,
+    }
 
 
 def fit_with_checkpoints(gate: Gate, job: dict[str, Any]) -> None:

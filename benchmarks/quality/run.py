@@ -1,0 +1,139 @@
+"""Runs one cell in a process of its own, and makes its record."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.driver import Contender, run_to_end
+from benchmarks.environments import encoder_folder, make_environment, python_of
+from benchmarks.measure import SMOKE, machine_record, write_record
+from benchmarks.models import gpt2_folder, smollm2_folder
+from benchmarks.quality import scores, sets
+from benchmarks.quality.cells import Cell, read, truth_path, write
+from benchmarks.quality.contenders import (
+    CONTENDERS,
+    DECODER,
+    ENCODER,
+    NotReadyError,
+    best_of,
+    candidates,
+    is_taken_over,
+    settings_of,
+    trainer_facts,
+)
+from benchmarks.quality.recipes import Facts
+
+_DETAILS = ("steps", "best_epoch", "tokens", "peak_bytes", "chosen")
+
+
+def current_settings(cell: Cell, folder: Path) -> dict[str, Any]:
+    """Return the settings that a cell has now.
+
+    Raises:
+        NotReadyError: they depend on a cell that has not run.
+    """
+    return settings_of(cell, _facts(cell, folder))
+
+
+def run_cell(cell: Cell, folder: Path, threads: int) -> dict[str, Any]:
+    """Train, score and keep a cell; returns its record.
+
+    Raises:
+        NotReadyError: it depends on a cell that has not run, or an environment cannot be made.
+        WorkerError: its process failed.
+    """
+    settings = current_settings(cell, folder)
+    if is_taken_over(cell):
+        record = read(best_of(candidates(cell)))  # the choice was made with this very run
+        assert record is not None
+    else:
+        record = _measured(cell, settings, folder, threads)
+    write(cell, {key: value for key, value in record.items() if key not in vars(cell)})
+    return record
+
+
+def _measured(cell: Cell, settings: dict[str, Any], folder: Path, threads: int) -> dict[str, Any]:
+    entrant, data = CONTENDERS[cell.contender], sets.SETS[cell.data]
+    if entrant.environment:
+        error = make_environment(entrant.environment)
+        if error:
+            raise NotReadyError(f"no environment {entrant.environment}: {error}")
+    path, counts = sets.write_texts(cell.data, cell.size, cell.seed, folder)
+    splits = sets.draw(cell.data, cell.size, cell.seed, folder)
+    labels = sets.label_names(cell.data, folder)
+    job = {
+        "texts": str(path),
+        "labels": labels,
+        "task": data.task,
+        "separator": sets.SEPARATOR,
+        **settings,
+    }
+    if entrant.model:
+        job["model"] = str(_model(entrant.model))
+    python = str(python_of(entrant.environment)) if entrant.environment else None
+    contender = Contender(cell.name, entrant.entry, entrant.kind, job, python=python)
+    started = time.perf_counter()
+    report = run_to_end(contender, threads)
+    total = time.perf_counter() - started
+    probs = {part: np.array(report["probs"][part]) for part in ("validation", "test")}
+    truth = {part: scores.flags_of(splits[part].labels, labels) for part in probs}
+    thresholds = None
+    if data.task == sets.MULTI:
+        thresholds = scores.fit_thresholds(probs["validation"], truth["validation"])
+    given = {part: scores.decide(probs[part], data.task, thresholds) for part in probs}
+    _keep_truth(cell.data, labels, splits["test"])
+    return {
+        "metric": data.metric,
+        "settings": settings,
+        "seconds": round(report["seconds"], 2),
+        "load_seconds": round(report["load_seconds"], 2),
+        "total_seconds": round(total, 2),
+        **{
+            part: round(float(scores.score(data.metric, truth[part], given[part])[0]), 6)
+            for part in probs
+        },
+        **counts,
+        "details": {key: report[key] for key in _DETAILS if key in report},
+        "threads": threads,
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        **machine_record(),
+        **({"versions": report["versions"]} if "versions" in report else {}),
+        "thresholds": thresholds and [float(f"{threshold:.6g}") for threshold in thresholds],
+        "test_sha256": sets.checksum(splits["test"]),
+        "predicted": scores.packed(given["test"]),
+    }
+
+
+def _facts(cell: Cell, folder: Path) -> Facts:
+    train = sets.draw(cell.data, cell.size, cell.seed, folder)["train"]
+    labels = sets.label_names(cell.data, folder)
+    counts = scores.flags_of(train.labels, labels).sum(axis=0)
+    return Facts(
+        task=sets.SETS[cell.data].task,
+        num_examples=len(train.texts),
+        num_labels=len(labels),
+        fewest=int(counts.min()),
+        trainer=trainer_facts(cell),
+    )
+
+
+@cache
+def _model(which: str) -> Path:
+    if which == ENCODER:
+        return encoder_folder()
+    assert which == DECODER
+    return gpt2_folder(0.0) if SMOKE else smollm2_folder()
+
+
+def _keep_truth(data: str, labels: list[str], test: sets.Split) -> None:
+    path = truth_path(data)
+    if not path.is_file():
+        truth = scores.packed(scores.flags_of(test.labels, labels))
+        facts = {"labels": labels, "test_sha256": sets.checksum(test), "truth": truth}
+        write_record(path, facts)
