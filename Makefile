@@ -3,8 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/demo
+DATA ?= data
 
-.PHONY: demo test check slow prove-resume prove-fuzz prove-report bench bench-quick docs clean
+.PHONY: demo test check slow prove-resume prove-fuzz prove-report bench bench-quick bench-quality docs clean
 
 # The stamp holds what was installed, so that a second call needs no network.
 .venv/ready: pyproject.toml constraints.txt
@@ -50,6 +51,10 @@ bench: .venv/ready ## every benchmark, at most 3 hours, goes on where it stopped
 
 bench-quick: .venv/ready ## the main ratios in under 10 minutes, once `make bench` has set up
 	$(BIN)/python -m benchmarks.run --quick
+
+bench-quality: .venv/ready ## accuracy beside every peer; six hours at a time; DATA=FOLDER holds the sets
+	$(BIN)/python -m benchmarks.quality $(DATA) --limit-minutes 360
+	$(BIN)/python -m benchmarks.quality_table
 
 docs: .venv/ready ## write docs/reference.md anew from the code
 	$(BIN)/python docs/generate.py

@@ -26,7 +26,6 @@ from benchmarks.quality import cells, contenders, sets
 from benchmarks.quality.cells import Cell
 from benchmarks.quality.contenders import CONTENDERS, NotReadyError
 from benchmarks.quality.run import current_settings, run_cell
-from benchmarks.whole_runs import short_reason
 
 SEEDS = (1, 2, 3)
 _OVERHEAD = 15.0  # seconds of starting, loading and writing, about
@@ -133,6 +132,11 @@ def spoken(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{seconds / 60:.0f} min"
 
 
+def reason(error: Exception) -> str:
+    """Return the message at the end of a worker's log, without the traceback before it."""
+    return str(error).rpartition("Error: ")[2]
+
+
 def run_all(todo: Sequence[Planned], options: argparse.Namespace) -> int:
     """Run the plan until it or the time is over; returns how many cells failed."""
     started = time.monotonic()
@@ -155,7 +159,7 @@ def run_all(todo: Sequence[Planned], options: argparse.Namespace) -> int:
                 f"{record['validation']:.4f}), {record['seconds']:.0f} s"
             )
         except (NotReadyError, WorkerError, OSError) as error:
-            told, failed = f"failed: {short_reason(str(error))}", failed + 1
+            told, failed = f"failed: {reason(error)}", failed + 1
         else:
             took, expected = took + time.monotonic() - begun, expected + each.seconds
         left -= each.seconds

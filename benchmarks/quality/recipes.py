@@ -20,6 +20,7 @@ class Facts:
         task: "single-label" or "multi-label".
         num_examples: to train on.
         num_labels: C.
+        num_blocks: of the model.
         fewest: examples of the rarest label.
         trainer: settings and seconds of the tuned Trainer's run of the same cell; None unless the
             recipe is in `NEEDS_TRAINER`.
@@ -28,6 +29,7 @@ class Facts:
     task: str
     num_examples: int
     num_labels: int
+    num_blocks: int
     fewest: int
     trainer: dict[str, Any] | None = None
 
@@ -47,12 +49,12 @@ def standard(facts: Facts) -> dict[str, Any]:
 def third(facts: Facts) -> dict[str, Any]:
     """Return what should take a third of the Trainer's seconds: fewer blocks, fewer epochs.
 
-    Of 30 blocks, 20 take two thirds of the time, in which a step of ours is 1.3 times as fast.
+    Two thirds of the blocks take two thirds of the time, and a step of ours is 1.3 times as fast.
     """
     options = standard(facts)
     assert facts.trainer is not None
     epochs = max(1, int(facts.trainer["epochs"] / 3 * 1.3 * 1.5))
-    return {**options, "num_epochs": min(options["num_epochs"], epochs), "depth": 20}
+    return {**options, "num_epochs": epochs, "depth": round(facts.num_blocks * 2 / 3)}
 
 
 RECIPES: dict[str, Recipe] = {"lasttoken": standard, "lasttoken-third": third}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import time
 from functools import cache
 from pathlib import Path
@@ -118,9 +119,16 @@ def _facts(cell: Cell, folder: Path) -> Facts:
         task=sets.SETS[cell.data].task,
         num_examples=len(train.texts),
         num_labels=len(labels),
+        num_blocks=_num_blocks(),
         fewest=int(counts.min()),
         trainer=trainer_facts(cell),
     )
+
+
+@cache
+def _num_blocks() -> int:
+    config = json.loads((_model(DECODER) / "config.json").read_text(encoding="utf-8"))
+    return int(config.get("num_hidden_layers") or config["n_layer"])
 
 
 @cache

@@ -115,7 +115,8 @@ def draw(name: str, size: str, seed: int, folder: Path) -> dict[str, Split]:
             splits[part] = splits[part].part(stratified(splits[part].labels, limit, seed))
     if SMOKE:
         for part, split in splits.items():
-            splits[part] = split.part(stratified(split.labels, _SMOKE_EXAMPLES, seed))
+            drawn_by = _SPLIT_SEED if part == "test" else seed
+            splits[part] = split.part(stratified(split.labels, _SMOKE_EXAMPLES, drawn_by))
     return splits
 
 
