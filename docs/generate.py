@@ -18,7 +18,7 @@ import lasttoken
 from lasttoken import TextClassifier, cli, errors, events
 from lasttoken.cli import COMMANDS
 from lasttoken.evaluation.metrics import ClassificationMetrics, LabelMetrics
-from lasttoken.model.folder import ModelRecord
+from lasttoken.model.record import ModelRecord
 
 PAGE = Path(__file__).with_name("reference.md")
 

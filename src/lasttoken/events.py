@@ -80,11 +80,13 @@ class EpochEnd:
     Attributes:
         epoch: counted from 1.
         step: optimizer steps taken so far.
-        train_loss: mean nats per example during the epoch, dropout on.
-        train_accuracy: 0 to 1, during the epoch.
-        validation_loss: mean nats per example after the epoch.
-        validation_accuracy: 0 to 1.
-        validation_macro_f1: 0 to 1; the metric that chooses the epoch to keep.
+        train_loss: mean nats per example during the epoch, dropout on; of a regression, the mean
+            squared error.
+        train_accuracy: 0 to 1, during the epoch; None of a regression.
+        validation_loss: likewise after the epoch; of a regression, it chooses the epoch to keep.
+        validation_accuracy: 0 to 1; None of a regression.
+        validation_macro_f1: 0 to 1; chooses the epoch to keep. Of sets, at thresholds fitted on
+            the validation examples; None of a regression.
         learning_rate: of the epoch's last step.
         seconds: wall seconds of training and validation.
         is_best: True if this epoch is the best so far.
@@ -93,10 +95,10 @@ class EpochEnd:
     epoch: int
     step: int
     train_loss: float
-    train_accuracy: float
+    train_accuracy: float | None
     validation_loss: float
-    validation_accuracy: float
-    validation_macro_f1: float
+    validation_accuracy: float | None
+    validation_macro_f1: float | None
     learning_rate: float
     seconds: float
     is_best: bool

@@ -10,9 +10,13 @@ from numpy.typing import NDArray
 
 from lasttoken.errors import BackboneError
 from lasttoken.evaluation.abstaining import Level, coverage_levels
-from lasttoken.evaluation.calibration import fit_temperature
+from lasttoken.evaluation.calibration import fit_set_temperature, fit_temperature
 from lasttoken.evaluation.metrics import LabelIds
-from lasttoken.evaluation.thresholds import choose_thresholds
+from lasttoken.evaluation.thresholds import best_f1_threshold, choose_thresholds
+
+# A threshold stands this much, relatively, below the probability that it was found at: the example
+# itself shall still be given the label when the head, divided by the temperature, rounds otherwise.
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -82,3 +86,35 @@ def fit_decisions(
         coverage_levels(probs.max(axis=1), right),
         choose_thresholds(label_ids, probs, labels),
     )
+
+
+def fit_set_decisions(
+    logits: NDArray[np.float32], targets: NDArray[np.bool_], labels: Sequence[str]
+) -> Decisions:
+    """Fit temperature and thresholds of a multi-label task; there is no abstaining from sets.
+
+    Args:
+        logits: (N, C) of validation examples, as training left them.
+        targets: (N, C), which labels each has.
+        labels: C labels.
+    """
+    from scipy.special import expit
+
+    temperature = fit_set_temperature(logits, targets)
+    probs = expit(logits.astype(np.float64) / temperature)
+    return Decisions(temperature, (), choose_set_thresholds(targets, probs, labels))
+
+
+def choose_set_thresholds(
+    targets: NDArray[np.bool_], probs: NDArray[np.float64], labels: Sequence[str]
+) -> dict[str, float | None]:
+    """Return the threshold of each label's largest F1 on validation examples; None without one.
+
+    Shapes:
+        targets (N, C); probs (N, C).
+    """
+    found = {
+        label: best_f1_threshold(probs[:, place], targets[:, place])
+        for place, label in enumerate(labels)
+    }
+    return {k: None if v is None else v * (1 - _ROUNDING) for k, v in found.items()}

@@ -6,7 +6,6 @@ pad token and head, plus the tokenizer to go with it. No warning, no resize, no 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from lasttoken.data.labels import LabelSpec
 from lasttoken.errors import BackboneError
 from lasttoken.model.inspection import not_a_decoder, refuse_more_than
 from lasttoken.model.quiet import quiet_transformers
+from lasttoken.model.record import read_labels
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -90,24 +90,6 @@ def read_config(folder: Path) -> PreTrainedConfig:
     return config
 
 
-def read_labels(folder: Path) -> LabelSpec | None:
-    """Return the labels of a folder that holds a classifier already, else None."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    architectures = config.get("architectures") or []
-    id2label = config.get("id2label")
-    try:
-        is_classifier = any(str(name).endswith("SequenceClassification") for name in architectures)
-        if not id2label or not is_classifier:
-            return None
-        return LabelSpec(tuple(str(id2label[key]) for key in sorted(id2label, key=int)))
-    except (TypeError, ValueError, KeyError) as error:
-        raise BackboneError(
-            f"{folder}: config.json: architectures or id2label cannot be read: {error}",
-            expected='"architectures": [name], "id2label": {"0": label, "1": label ...}',
-            remedy="fetch or save the model again",
-        ) from error
-
-
 def load_hf_model(
     folder: Path, labels: LabelSpec, *, pad_token_id: int, seed: int
 ) -> tuple[PreTrainedModel, bool]:
@@ -142,7 +124,7 @@ def load_hf_model(
             config.num_labels = labels.num_logits
             config.id2label = labels.id2label
             config.label2id = labels.label2id
-            config.problem_type = "single_label_classification"
+            config.problem_type = labels.problem_type
             config.pad_token_id = pad_token_id
             with torch.device("meta"):  # takes no memory, however large
                 described = AutoModelForSequenceClassification.from_config(
@@ -176,7 +158,7 @@ def load_hf_model(
                   for key in info["mismatched_keys"]}  # fmt: skip
     _refuse_wrong_weights(folder, missing, mismatched, info["unexpected_keys"])
     head_is_new = bool((missing | mismatched) & {"score.weight"})
-    if not head_is_new and known is not None and known.labels != labels.labels:
+    if not head_is_new and known is not None and _mean_other_things(known, labels):
         # Same shape, other meaning: rows of the old head would stand for the wrong labels.
         _renew_head(model, seed)
         head_is_new = True
@@ -270,6 +252,10 @@ def _refuse_wrong_weights(
             expected="every weight of the decoder in *.safetensors",
             remedy="fetch or save the model again",
         )
+
+
+def _mean_other_things(known: LabelSpec, labels: LabelSpec) -> bool:
+    return (known.labels, known.problem_type) != (labels.labels, labels.problem_type)
 
 
 def _renew_head(model: PreTrainedModel, seed: int) -> None:

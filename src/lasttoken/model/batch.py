@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,7 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lasttoken.data.labels import LabelSpec, encode_labels
+from lasttoken.data.labels import LabelSpec
+from lasttoken.data.written import encode_labels
 from lasttoken.errors import BatchError
 from lasttoken.model.packing import packed_width
 from lasttoken.model.tokens import tokenize
@@ -43,7 +45,7 @@ class Batch:
             alone, a multiple of 16.
         position_ids: (1, W) int64, tokens since the start of the sequence.
         cu_seqlens: (B + 1,) int32 offsets, first 0 and last T.
-        targets: (B,) int64 label ids, (B, C) for other tasks, or None.
+        targets: as `LabelSpec.encode` gives them, (B,) or (B, C), or None.
         owner: (B,) int64, the example (its place in the data) that each sequence belongs to.
         continues: None; or (1 + B,) bool, when the first sequence is a prompt and no example: which
             sequences continue it (their positions do too), so that it is computed once for all.
@@ -217,8 +219,10 @@ class Gpt2ClassificationCollator:
                 remedy='Gpt2ClassificationCollator(..., layout="packed")',
             )
         self._tokenizer = tokenizer
-        self._label2id = (
-            label_encoder.label2id if isinstance(label_encoder, LabelSpec) else label_encoder
+        self._encode: Callable[[list[str]], Tensor] = (
+            label_encoder.encode
+            if isinstance(label_encoder, LabelSpec)
+            else partial(encode_labels, label2id=label_encoder)
         )
         self._max_length = tokenizer.model_max_length if max_length is None else max_length
         self._arrange = layouts[layout]
@@ -231,8 +235,8 @@ class Gpt2ClassificationCollator:
                 and with "label" (str) in all of them or in none.
 
         Returns:
-            The layout's tensors on the CPU (see `Batch`, `pad_left`), with `labels` (B,) int64
-            if the examples have labels.
+            The layout's tensors on the CPU (see `Batch`, `pad_left`), with `labels` as
+            `LabelSpec.encode` gives them if the examples have labels.
 
         Raises:
             BatchError: there are no examples, or only some have a label.
@@ -251,7 +255,7 @@ class Gpt2ClassificationCollator:
                 expected="a label in every example of a batch, or in none",
                 remedy="split labeled and unlabeled examples",
             )
-        targets = encode_labels(labels, self._label2id) if labels else None
+        targets = self._encode(labels) if labels else None
         return self._arrange(self._token_ids(examples), targets)
 
     def _token_ids(self, examples: Sequence[Mapping[str, Any]]) -> list[NDArray[np.int32]]:

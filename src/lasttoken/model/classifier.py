@@ -96,13 +96,13 @@ class Classifier(nn.Module):
             position_ids: (1, T); of padded rows they are derived from the mask anew.
             cu_seqlens: (B + 1,) offsets of a packed batch; None for a padded one.
             attention_mask: (B, L), 1 at real tokens of padded rows; None for packed.
-            labels: (B,) int64 label ids, or None.
+            labels: targets as `LabelSpec.encode` gives them, or None.
             continues: see `Batch.continues`; the prompt has no row of logits.
             hidden_states: (1, W, H) fp32, what the frozen blocks gave for this packed batch; read
                 only inside `frozen.frozen_blocks_answered`.
 
         Returns:
-            `logits` (B, C) fp32, and `loss`, the mean in nats (None without labels).
+            `logits` (B, C) fp32, and `loss`, the mean (None without labels).
 
         Raises:
             BatchError: neither `cu_seqlens` nor `attention_mask` says where texts end.

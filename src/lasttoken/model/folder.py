@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lasttoken.data.labels import LabelSpec, LabelType
+from lasttoken.data.labels import LabelSpec
+from lasttoken.data.tasks import name_of
 from lasttoken.durable import place_folder, telling
 from lasttoken.errors import BackboneError, RunError
 from lasttoken.model.backbone import (
     load_hf_model,
     load_tokenizer,
-    read_labels,
     refuse_foreign_tokenizer,
     token_limit,
 )
@@ -34,51 +32,16 @@ from lasttoken.model.inspection import inspect_folder
 from lasttoken.model.location import model_folder
 from lasttoken.model.proof import choose_path
 from lasttoken.model.quiet import quiet_transformers
+from lasttoken.model.record import (
+    RECORD_NAME,
+    ModelRecord,
+    as_recorded,
+    read_labels,
+    read_record,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-FORMAT = 1
-RECORD_NAME = "lasttoken.json"
-
-
-@dataclass(frozen=True)
-class ModelRecord:
-    """What `lasttoken.json` holds.
-
-    Attributes:
-        max_length: tokens at which texts were cut in training, and are at prediction.
-        fix_text: whether broken Unicode was repaired in training, and is at prediction.
-        prompt: put in front of every text in training, and at prediction.
-        label_type: Python type of the labels given to `fit`.
-        text_column: column of the training data, the first guess at prediction.
-        label_column: likewise.
-        model: what the run started from.
-        reading_path: "packed" or "padded".
-        temperature: by which logits were divided after training; the head contains it already.
-        coverage_levels: what thresholds of confidence give; see `evaluation.abstaining.Level`.
-        thresholds: label to the probability of its largest F1 on validation examples, or None.
-        data_fingerprint: SHA-256 over the training examples.
-        settings: every resolved setting of the run.
-        versions: of the packages it was made with.
-        format: number of this form.
-    """
-
-    max_length: int
-    fix_text: bool = False
-    prompt: str = ""
-    label_type: LabelType = "str"
-    text_column: str | None = None
-    label_column: str | None = None
-    model: str = ""
-    reading_path: str = "packed"
-    temperature: float = 1.0
-    coverage_levels: Sequence[Mapping[str, float]] = ()
-    thresholds: Mapping[str, float | None] = field(default_factory=dict)
-    data_fingerprint: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    format: int = FORMAT
 
 
 @dataclass(frozen=True)
@@ -103,14 +66,20 @@ class LoadedModel:
 def load_for_training(folder: Path, labels: LabelSpec, *, seed: int) -> LoadedModel:
     """Load a decoder with a head for `labels`; a head that has these labels already is kept.
 
+    Of a regression, the head is divided by the scale of `labels` as the targets are.
+
     Raises:
         BackboneError: the folder holds no decoder that can be loaded safely.
     """
     inspect_folder(folder)
     known = read_labels(folder)
-    if known is not None and set(known.labels) == set(labels.labels):
-        labels = known  # a loaded folder keeps its own order
-    return _load(folder, labels, seed)
+    is_alike = known is not None and set(known.labels) == set(labels.labels)
+    if known is not None and is_alike and labels.kind != "ordinal":  # whose order has a meaning
+        labels = replace(labels, labels=known.labels)  # a loaded folder keeps its own order
+    loaded = _load(folder, labels, seed, read_record(folder))
+    if not loaded.head_is_new:
+        loaded.classifier.divide_logits(labels.scale)
+    return loaded
 
 
 def load_for_prediction(path: str | Path) -> LoadedModel:
@@ -122,8 +91,10 @@ def load_for_prediction(path: str | Path) -> LoadedModel:
     """
     folder = model_folder(path)
     inspect_folder(folder)
-    labels = read_labels(folder)
-    loaded = _load(folder, labels, seed=0) if labels is not None else None
+    labels, record = read_labels(folder), read_record(folder)
+    if labels is not None and record is not None:
+        labels = as_recorded(labels, record, folder / RECORD_NAME)
+    loaded = _load(folder, labels, 0, record) if labels is not None else None
     if loaded is None or loaded.head_is_new:
         raise BackboneError(
             f"{folder}: a language model without a trained classification head",
@@ -142,7 +113,7 @@ def save_model_folder(
     """Write a model folder; it appears complete or not at all.
 
     Saved tokenizers pad on the right, because other programs pass no positions, and carry the
-    run's `max_length` as `model_max_length`.
+    run's `max_length` as `model_max_length`. The record tells the task of the classifier.
 
     Raises:
         RunError: `folder` exists and is not empty, or it cannot be written.
@@ -156,6 +127,8 @@ def save_model_folder(
     with telling(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    labels = classifier.labels
+    record = replace(record, task=name_of(labels.kind), label_separator=labels.separator)
     before = tokenizer.padding_side, tokenizer.model_max_length
     try:
         tokenizer.padding_side, tokenizer.model_max_length = "right", record.max_length
@@ -184,59 +157,20 @@ def save_model_folder(
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _load(folder: Path, labels: LabelSpec, seed: int) -> LoadedModel:
+def _load(
+    folder: Path, labels: LabelSpec, seed: int, own_record: ModelRecord | None
+) -> LoadedModel:
     tokenizer = load_tokenizer(folder)
     model, head_is_new = load_hf_model(
         folder, labels, pad_token_id=int(tokenizer.pad_token_id), seed=seed
     )
     refuse_foreign_tokenizer(folder, model, tokenizer)
-    own_record = _read_record(folder)
     limit = token_limit(model.config, tokenizer, is_ours=own_record is not None)
     tokenizer.model_max_length = limit
     proof = choose_path(model)
     classifier = Classifier(model, labels, proof).eval()
-    record = own_record or ModelRecord(max_length=limit)
+    record = own_record or ModelRecord(max_length=limit, task=name_of(labels.kind))
     return LoadedModel(classifier, tokenizer, limit, record, head_is_new)
-
-
-def _read_record(folder: Path) -> ModelRecord | None:
-    path = folder / RECORD_NAME
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        known = {f.name for f in dataclasses.fields(ModelRecord)}
-        record = ModelRecord(**{key: content[key] for key in content if key in known})
-        is_newer = int(record.format) > FORMAT
-        _check_record(record)
-    except (ValueError, TypeError, OSError, RecursionError) as error:
-        raise BackboneError(
-            f"{path}: {error}",
-            expected=f"the record of a lasttoken model, format {FORMAT}",
-            remedy=f"restore the file; without it, remove {RECORD_NAME} and give --text-column",
-        ) from error
-    if is_newer:
-        raise BackboneError(
-            f"{path}: format {record.format}",
-            expected=f"format {FORMAT} or older",
-            remedy="pip install --upgrade lasttoken",
-        )
-    return record
-
-
-def _check_record(record: ModelRecord) -> None:
-    """Check what predictions are made with.
-
-    Raises:
-        ValueError: a value is of another type or out of its range.
-    """
-    if not isinstance(record.max_length, int) or record.max_length < 1:
-        raise ValueError(f"max_length {record.max_length!r} is no whole number above 0")
-    if not isinstance(record.temperature, int | float) or not 0 < record.temperature < math.inf:
-        raise ValueError(f"temperature {record.temperature!r} is no number above 0")
-    for name, kind in (("prompt", str), ("fix_text", bool), ("settings", Mapping)):
-        if not isinstance(getattr(record, name), kind):
-            raise ValueError(f"{name} {getattr(record, name)!r} is no {kind.__name__}")
 
 
 def _open_to_umask(folder: Path) -> None:

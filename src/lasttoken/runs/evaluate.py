@@ -20,8 +20,8 @@ from lasttoken.evaluation.baseline import BaselineResult
 from lasttoken.evaluation.metrics import LabelIds, Probs
 from lasttoken.events import EventCallback, Note, NoteKeeper
 from lasttoken.model.device import resolve_device, resolve_precision
-from lasttoken.model.folder import ModelRecord
 from lasttoken.model.location import model_folder
+from lasttoken.model.record import ModelRecord
 from lasttoken.model.tokens import TokenizedTexts
 from lasttoken.runs.examples import (
     Columns,

@@ -20,8 +20,8 @@ from lasttoken.evaluation.abstaining import choose_level
 from lasttoken.evaluation.decisions import Decisions
 from lasttoken.events import EventCallback, Note, Progress
 from lasttoken.model.device import resolve_device, resolve_precision
-from lasttoken.model.folder import ModelRecord
 from lasttoken.model.location import model_folder
+from lasttoken.model.record import ModelRecord
 from lasttoken.runs.answers import Answers, AnswerStore
 from lasttoken.runs.facts import weights_sha256
 from lasttoken.training.preparation import tell_reading_path

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lasttoken.data.losses import IGNORED_LABEL
 from lasttoken.training.cache import Collate
-from lasttoken.training.passes import IGNORED_LABEL, PassResult
+from lasttoken.training.passes import PassResult
 from lasttoken.training.sampler import EpochSampler, TokenizedExamples
 from lasttoken.training.state import FitSettings, TrainState
 from lasttoken.training.world import World

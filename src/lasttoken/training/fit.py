@@ -13,7 +13,6 @@ import numpy as np
 from accelerate import Accelerator
 from numpy.typing import NDArray
 
-from lasttoken.evaluation.metrics import macro_f1
 from lasttoken.events import EpochEnd, Event, EventCallback, Note, Resumed, ignore
 from lasttoken.inference.prediction import budget_batches
 from lasttoken.model.batch import FILLER_TOKEN, Gpt2ClassificationCollator
@@ -28,9 +27,10 @@ from lasttoken.training.batches import (
 )
 from lasttoken.training.cache import TrainingInputs, frozen_inputs
 from lasttoken.training.checkpoint import Checkpoint
+from lasttoken.training.choosing import pass_scores
 from lasttoken.training.loop import train, validation
 from lasttoken.training.optim import make_optimizer, make_schedule, rate_at
-from lasttoken.training.passes import PassResult, PassSoFar
+from lasttoken.training.passes import PassSoFar
 from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.reduction import (
     FittedHead,
@@ -61,7 +61,7 @@ def fit(
     tokens_after: int = 0,
     on_event: EventCallback = ignore,
 ) -> FitResult:
-    """Train for several epochs and keep the one with the best validation macro F1.
+    """Train for several epochs and keep the best by validation; see `training.choosing`.
 
     With `trainable="probe"` there are no epochs, and no checkpoints: the head is fitted.
 
@@ -186,20 +186,21 @@ def _fit(
                 on_event=end_validation_batch,
             )
             estimator.finish_validation(validation_tokens)
+            scores = pass_scores(validated, classifier.labels)
             row = EpochEnd(
                 epoch=state.epoch + 1,
                 step=state.step,
-                train_loss=trained.loss,
+                train_loss=trained.loss * classifier.labels.loss_unit,
                 train_accuracy=trained.accuracy,
-                validation_loss=validated.loss,
-                validation_accuracy=validated.accuracy,
-                validation_macro_f1=_macro_f1(validated, classifier),
+                validation_loss=validated.loss * classifier.labels.loss_unit,
+                validation_accuracy=scores.accuracy,
+                validation_macro_f1=scores.macro_f1,
                 learning_rate=rate_at(scheduler, state.step - 1),
                 seconds=time.perf_counter() - state.epoch_started,
                 is_best=False,
             )
             logits = in_order(validated, validation_order, world)
-            row = _end_epoch(state, row, logits, classifier, settings)
+            row = _end_epoch(state, row, scores.to_maximize, logits, classifier, settings)
             on_event(row)
             saver.after_epoch(is_best=row.is_best)
         saver.after_training()
@@ -261,25 +262,21 @@ def _finish_head(
     )
 
 
-def _macro_f1(result: PassResult, classifier: Classifier) -> float:
-    num_labels = classifier.labels.num_logits
-    return macro_f1(np.array(result.true_labels), np.array(result.predicted_labels), num_labels)
-
-
 def _end_epoch(
     state: TrainState,
     row: EpochEnd,
+    to_maximize: float,
     logits: NDArray[np.float32],
     classifier: Classifier,
     settings: FitSettings,
 ) -> EpochEnd:
     """Note a finished epoch in the state and copy its weights aside if it is the best so far."""
-    row = replace(row, is_best=row.validation_macro_f1 > state.best_metric)
+    row = replace(row, is_best=to_maximize > state.best_metric)
     state.epoch, state.step = row.epoch, row.step
     state.history.append(row)
     state.so_far, state.epoch_started = PassSoFar(), time.perf_counter()
     if row.is_best:
-        state.best_epoch, state.best_metric = row.epoch, row.validation_macro_f1
+        state.best_epoch, state.best_metric = row.epoch, to_maximize
         state.best_logits, state.best_weights = logits, None
         if row.epoch < settings.num_epochs:  # the last epoch cannot be overwritten
             state.best_weights = {

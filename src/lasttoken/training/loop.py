@@ -22,12 +22,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from lasttoken.data.losses import counted
 from lasttoken.errors import ConfigError
 from lasttoken.events import EventCallback, Progress, ignore
 from lasttoken.model.batch import to_device
 from lasttoken.model.device import Precision, autocast
 from lasttoken.training.clipping import make_clipped_step
-from lasttoken.training.passes import IGNORED_LABEL, PassResult, PassSoFar
+from lasttoken.training.passes import PassResult, PassSoFar
 from lasttoken.training.world import World, plain_accelerator
 
 _STEPS_PER_LOSS = 10  # reading the loss waits for the device, so not at every step
@@ -184,7 +185,7 @@ def _grouped(
 
 def _num_examples(batch: Mapping[str, Tensor]) -> int:
     """Return the examples of a batch that count."""
-    return int((batch["labels"] != IGNORED_LABEL).sum())
+    return int(counted(batch["labels"]).sum())
 
 
 def _seed_dropout(seed: int, epoch: int, batch: int, rank: int) -> None:

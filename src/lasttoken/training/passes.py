@@ -10,9 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# The label id of an example that fills a place and counts nowhere: torch's `cross_entropy` gives it
-# no loss, and no gradient.
-IGNORED_LABEL = -100
+from lasttoken.data.losses import counted
 
 
 @dataclass(frozen=True)
@@ -22,14 +20,16 @@ class PassResult:
         true_labels, predicted_labels, loss = validation(model, dataloader, device)
 
     Attributes:
-        true_labels: N label ids in the order of the batches.
-        predicted_labels: N label ids, the largest logit of each row.
-        loss: mean nats per example.
+        true_labels: N label ids in the order of the batches; of sets, N rows of 0 and 1; of a
+            regression, N numbers as the loss sees them.
+        predicted_labels: likewise: the largest logit of each row; the logits above 0, where a
+            label is more probable than not; the logit itself.
+        loss: mean per example, in nats; of a regression, the mean squared error.
         logits: (N, C) fp32 on the CPU, rows in the order of the batches.
     """
 
-    true_labels: list[int]
-    predicted_labels: list[int]
+    true_labels: list[Any]
+    predicted_labels: list[Any]
     loss: float
     logits: Tensor
 
@@ -38,10 +38,13 @@ class PassResult:
         return iter((self.true_labels, self.predicted_labels, self.loss))
 
     @property
-    def accuracy(self) -> float:
-        """Return the share of equal labels, 0 to 1."""
-        equal = np.array(self.true_labels) == np.array(self.predicted_labels)
-        return float(equal.mean())
+    def accuracy(self) -> float | None:
+        """Return the share of equal labels or sets, 0 to 1; None of numbers."""
+        true_labels = np.array(self.true_labels)
+        if true_labels.dtype.kind == "f":
+            return None
+        equal = true_labels == np.array(self.predicted_labels)
+        return float(equal.reshape(len(equal), -1).all(axis=1).mean())
 
 
 @dataclass
@@ -50,7 +53,7 @@ class PassSoFar:
 
     Attributes:
         num_batches: that the pass has behind it, in all processes together.
-        true_labels: (B,) int64 of each batch.
+        true_labels: (B,) or (B, C) of each batch, as `LabelSpec.encode` gives them.
         logits: (B, C) of each batch.
         loss_sums: () of each batch, nats.
     """
@@ -78,15 +81,15 @@ class PassSoFar:
         true_labels = torch.cat([part["true_labels"] for part in parts])
         logits = torch.cat([part["logits"] for part in parts]).float()  # (N, C)
         loss_sum = torch.cat([part["loss_sums"] for part in parts]).double().sum()
-        counted = true_labels != IGNORED_LABEL
-        true_labels, logits = true_labels[counted], logits[counted]
+        counts = counted(true_labels)
+        true_labels, logits = true_labels[counts], logits[counts]
         loss = float(loss_sum) / len(true_labels)
-        return PassResult(true_labels.tolist(), logits.argmax(dim=-1).tolist(), loss, logits)
+        return PassResult(*_as_lists(true_labels, logits), loss, logits)
 
     def recent_loss(self, num_batches: int = 20) -> float:
         """Return the mean loss of this process's last batches; waits for the device."""
         labels = torch.cat(self.true_labels[-num_batches:])
-        num_examples = max(1, int((labels != IGNORED_LABEL).sum()))
+        num_examples = max(1, int(counted(labels).sum()))
         return float(torch.stack(self.loss_sums[-num_batches:]).sum()) / num_examples
 
     def to_tensors(self) -> dict[str, Tensor]:
@@ -114,6 +117,15 @@ class PassSoFar:
             list(tensors["logits"].to(device).split(sizes)),
             list(tensors["loss_sums"].to(device).unbind()),
         )
+
+
+def _as_lists(targets: Tensor, logits: Tensor) -> tuple[list[Any], list[Any]]:
+    """Return what is true and what is predicted; the targets' form tells the kind of task."""
+    if targets.ndim == 2:
+        return targets.int().tolist(), (logits >= 0).int().tolist()
+    if targets.is_floating_point():
+        return targets.tolist(), logits[:, 0].tolist()
+    return targets.tolist(), logits.argmax(dim=-1).tolist()
 
 
 def merge_parts(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

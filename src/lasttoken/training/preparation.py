@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lasttoken.data.examples import Example
-from lasttoken.data.labels import LabelSpec
 from lasttoken.data.splits import fingerprint
+from lasttoken.data.tasks import Task
 from lasttoken.errors import ConfigError
 from lasttoken.events import EventCallback, Note, ignore
 from lasttoken.model.blocks import find_blocks
@@ -20,6 +20,8 @@ from lasttoken.training.features import features_shape
 from lasttoken.training.sampler import TokenizedExamples
 from lasttoken.training.scratch import check_room
 from lasttoken.training.state import FitSettings
+
+_SINGLE_LABEL = Task()
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ def prepare_training(
     *,
     max_length: int | None,
     prompt: str = "",
+    task: Task = _SINGLE_LABEL,
     on_event: EventCallback = ignore,
 ) -> PreparedTraining:
     """Load a model with a head for the examples' labels, and tokenize them.
@@ -72,6 +75,7 @@ def prepare_training(
         settings: of the loop.
         max_length: tokens at which texts are cut; None is the model's limit.
         prompt: put in front of every text.
+        task: what the labels mean.
         on_event: hears progress and what was decided.
 
     Raises:
@@ -79,9 +83,10 @@ def prepare_training(
         ConfigError: `max_length` is more than the model can read, the prompt leaves no room in it
             for a text, `depth` or `trainable` are more than the model has blocks, or there is too
             little room for what frozen blocks give.
-        DatasetError: there are fewer than two labels, or validation has one that training has not.
+        DatasetError: the labels do not fit the task (see `LabelSpec.from_labels`), or validation
+            has one that training has not.
     """
-    labels = LabelSpec.from_labels(str(example.label) for example in train)
+    labels = task.spec(str(example.label) for example in train)
     labels.encode(str(example.label) for example in validating)
     folder = fetch_model(locate_model(model), on_event)
     loaded = load_for_training(folder, labels, seed=settings.seed)

@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from lasttoken.evaluation.folds import stratified_sample
-from lasttoken.evaluation.metrics import macro_f1
 from lasttoken.events import EpochEnd, EventCallback, Note
 from lasttoken.model.frozen import frozen_but_last
 from lasttoken.model.tokens import TokenizedTexts
+from lasttoken.training.choosing import pass_scores
 from lasttoken.training.features import features_shape, fill_features, take_texts
 from lasttoken.training.passes import PassResult
 from lasttoken.training.preparation import PreparedTraining
@@ -181,21 +181,17 @@ def head_row(
         validated: of the model with that head.
         seconds: wall seconds of the validation.
     """
-    train_ids, _ = label_ids(prepared)
     labels = prepared.loaded.classifier.labels
-    targets, logits = torch.from_numpy(train_ids), torch.from_numpy(head.logits)
+    targets, logits = labels.encode(prepared.training.labels), torch.from_numpy(head.logits)
+    scores = pass_scores(validated, labels)
     return EpochEnd(
         epoch=1,
         step=0,
-        train_loss=float(labels.loss_sum(logits, targets)) / len(targets),
+        train_loss=float(labels.loss_sum(logits, targets)) / len(targets) * labels.loss_unit,
         train_accuracy=float((logits.argmax(dim=1) == targets).double().mean()),
-        validation_loss=validated.loss,
-        validation_accuracy=validated.accuracy,
-        validation_macro_f1=macro_f1(
-            np.array(validated.true_labels),
-            np.array(validated.predicted_labels),
-            labels.num_logits,
-        ),
+        validation_loss=validated.loss * labels.loss_unit,
+        validation_accuracy=scores.accuracy,
+        validation_macro_f1=scores.macro_f1,
         learning_rate=0.0,
         seconds=head.seconds + seconds,
         is_best=True,

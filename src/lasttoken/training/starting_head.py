@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lasttoken.data.labels import LabelKind
 from lasttoken.evaluation.folds import stratified_sample
 from lasttoken.evaluation.metrics import LabelIds
 from lasttoken.events import EventCallback, Note
@@ -24,6 +25,9 @@ from lasttoken.training.state import StartingHead
 # of the probe table. A pass over more costs time in which blocks could learn.
 _NUM_TEXTS = 1_000
 
+# Kinds of tasks whose heads are fitted as logistic regressions on label ids.
+FITTED_KINDS: tuple[LabelKind, ...] = ("single_label", "ordinal")
+
 
 def starting_head(prepared: PreparedTraining) -> StartingHead:
     """Return what the head is before the first step."""
@@ -32,6 +36,8 @@ def starting_head(prepared: PreparedTraining) -> StartingHead:
         return "fitted"
     if not prepared.loaded.head_is_new:
         return "own"
+    if prepared.loaded.classifier.labels.kind not in FITTED_KINDS:
+        return "random"
     return "random" if settings.trainable == "full" and settings.keeps is None else "fitted"
 
 

@@ -78,7 +78,7 @@ class TrainState:
         epoch: epochs finished.
         step: optimizer steps taken.
         best_epoch: counted from 1; 0 before the first.
-        best_metric: validation macro F1 of the best epoch.
+        best_metric: of the best epoch, as `training.choosing` measures it.
         history: the numbers of every finished epoch.
         best_weights: what training changes, as it was after the best epoch, on the CPU; None while
             the model holds it itself.
