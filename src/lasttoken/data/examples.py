@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lasttoken.data.python_labels import is_missing, label_string
+from lasttoken.data.tasks import Task
 from lasttoken.errors import DatasetError
+
+_SINGLE_LABEL = Task()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +33,15 @@ class Example:
 
 
 def examples_from_python(
-    texts: Iterable[Any], labels: Iterable[Any] | None = None
+    texts: Iterable[Any], labels: Iterable[Any] | None = None, *, task: Task = _SINGLE_LABEL
 ) -> tuple[Example, ...]:
     """Make examples of lists, arrays, Series, or columns of a `datasets` data set.
 
     Args:
         texts: strings; without `labels` also mappings with "text" and "label".
-        labels: str, int, bool or numpy scalars, one a text; each becomes `str(label)`.
+        labels: str, int, bool or numpy scalars, one a text; each becomes `str(label)`. Of a
+            multi-label task, sets, lists or tuples of them; of a regression, numbers.
+        task: what the labels mean.
 
     Raises:
         DatasetError: the container is none of the above, a text is missing or no string, a
@@ -45,12 +50,12 @@ def examples_from_python(
     _check_container(texts, "texts")
     items = list(texts)
     if labels is None and items and isinstance(items[0], Mapping):
-        return _examples_from_mappings(items, _label_names(texts))
+        return _examples_from_mappings(items, _label_names(texts), task)
     checked = [_checked_text(text, position) for position, text in enumerate(items)]
     if labels is None:
         return tuple(Example(text, row=row) for row, text in enumerate(checked, start=1))
     _check_container(labels, "labels")
-    names = [_checked_label(label, position) for position, label in enumerate(labels)]
+    names = [label_string(label, position, task) for position, label in enumerate(labels)]
     if len(names) != len(checked):
         raise DatasetError(
             f"{len(checked):,} texts but {len(names):,} labels",
@@ -114,7 +119,7 @@ def _check_container(values: object, name: str) -> None:
         )
 
 
-def _examples_from_mappings(items: list[Any], label_names: Any) -> tuple[Example, ...]:  # noqa: ANN401 - a `datasets` ClassLabel or None
+def _examples_from_mappings(items: list[Any], label_names: Any, task: Task) -> tuple[Example, ...]:  # noqa: ANN401 - a `datasets` ClassLabel or None
     examples = []
     for position, item in enumerate(items):
         if not isinstance(item, Mapping) or "text" not in item:
@@ -128,12 +133,12 @@ def _examples_from_mappings(items: list[Any], label_names: Any) -> tuple[Example
         if "label" in item:
             if label_names is not None and isinstance(label, int) and label >= 0:
                 label = label_names.int2str(int(label))
-            label = _checked_label(label, position)
+            label = label_string(label, position, task)
         text = _checked_text(item["text"], position)
         extra = {
             str(key): str(value)
             for key, value in item.items()
-            if key not in ("text", "label") and not _is_missing(value)
+            if key not in ("text", "label") and not is_missing(value)
         }
         examples.append(Example(text, label, row=position + 1, extra=extra))
     return tuple(examples)
@@ -154,32 +159,9 @@ def _checked_text(text: object, position: int) -> str:
                 remedy="text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')",
             )
         return str(text)  # numpy's and other subclasses become plain strings
-    found = "missing" if _is_missing(text) else f"of type {type(text).__name__}: {text!r:.60}"
+    found = "missing" if is_missing(text) else f"of type {type(text).__name__}: {text!r:.60}"
     raise DatasetError(
         f"texts[{position}] is {found}",
         expected="a string in every place",
         remedy="leave these rows out, or turn them into strings first",
     )
-
-
-def _checked_label(label: object, position: int) -> str:
-    if hasattr(label, "item") and getattr(label, "ndim", 0) == 0:
-        label = label.item()
-    if _is_missing(label) or label == "":
-        found = "empty" if label == "" else "missing"
-    elif isinstance(label, str | bool | int | float):
-        return str(label)
-    else:
-        found = f"of type {type(label).__name__}: {label!r:.60}"
-    raise DatasetError(
-        f"labels[{position}] is {found}",
-        expected="a string, an integer or a bool in every place",
-        remedy="leave these rows out, or give them a label",
-    )
-
-
-def _is_missing(value: object) -> bool:
-    # pandas' own marks are known by name, so that pandas need not be there.
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, numbers.Real) and value != value

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lasttoken.data.examples import Example, fold_text
-from lasttoken.data.labels import LabelSpec
 from lasttoken.data.stratify import limit_examples, required_label, set_aside
+from lasttoken.data.tasks import Task
 from lasttoken.errors import DatasetError
 from lasttoken.events import EventCallback, Note, ignore
 
@@ -16,6 +16,8 @@ __all__ = ["Splits", "fingerprint", "limit_examples", "set_aside", "split_exampl
 
 # The default of --validation and --test: only this one gives way to a split of the data's own.
 DEFAULT_FRACTION = "0.1"
+
+_SINGLE_LABEL = Task()
 
 _Examples = Sequence[Example]
 
@@ -37,6 +39,7 @@ def split_examples(
     limit: int | None = None,
     seed: int,
     read_other: Callable[[str, str], _Examples],
+    task: Task = _SINGLE_LABEL,
     on_event: EventCallback = ignore,
 ) -> Splits:
     """Decide which example is trained on, validated on and tested on.
@@ -51,6 +54,7 @@ def split_examples(
         limit: keep at most this many training examples, of every label.
         seed: of the fractions and of `limit`.
         read_other: reads another file or folder, given its path and the split wanted.
+        task: what the labels mean.
         on_event: told what was decided.
 
     Raises:
@@ -64,7 +68,7 @@ def split_examples(
             remedy="name the training file or folder itself",
         )
     train = tuple(splits["train"])
-    labels = set(LabelSpec.from_labels(required_label(example) for example in train).labels)
+    labels = set(task.spec(required_label(example) for example in train).labels)
     given: dict[str, tuple[Example, ...]] = {}
     fractions: dict[str, float] = {}
     # Test first: it must not depend on how much is set aside for validation.
@@ -79,7 +83,7 @@ def split_examples(
             if name in splits:
                 text = f"--{name} {setting}: the data's own {name} split is not used"
                 on_event(Note(text, is_warning=True))
-    parts = set_aside(train, fractions, seed, on_event)
+    parts = set_aside(train, fractions, seed, on_event, task)
     parts.update(given)
     for name in ("validation", "test"):
         if not parts[name]:
@@ -88,11 +92,11 @@ def split_examples(
                 expected=f"at least one {name} example",
                 remedy=f"--{name} FILE, or a larger fraction",
             )
-        _check_labels_known(parts[name], labels, name)
+        _check_labels_known(parts[name], labels, name, task)
     for name, examples in given.items():
         tell_leaks(train, examples, name, on_event)
     return Splits(
-        train=limit_examples(parts["train"], limit, seed, on_event),
+        train=limit_examples(parts["train"], limit, seed, on_event, task),
         validation=parts["validation"],
         test=parts["test"],
     )
@@ -135,16 +139,21 @@ def _read_given(
         ) from error
 
 
-def _check_labels_known(examples: _Examples, labels: set[str], name: str) -> None:
-    unknown = [example for example in examples if required_label(example) not in labels]
+def _check_labels_known(examples: _Examples, labels: set[str], name: str, task: Task) -> None:
+    unknown = [
+        (example, label)
+        for example in examples
+        for label in task.names(required_label(example))
+        if label not in labels
+    ]
     if not unknown:
         return
-    first = unknown[0]
-    count = sum(example.label == first.label for example in unknown)
-    others = len({example.label for example in unknown}) - 1
+    first, unknown_label = unknown[0]
+    count = sum(label == unknown_label for _, label in unknown)
+    others = len({label for _, label in unknown}) - 1
     more = f" ({others:,} more unknown labels)" if others else ""
     raise DatasetError(
-        f"label {first.label!r} of {count:,} {name} examples is unknown to training{more}; "
+        f"label {unknown_label!r} of {count:,} {name} examples is unknown to training{more}; "
         f"first in {first.file or 'the data'}, row {first.row:,}",
         expected="one of " + ", ".join(repr(label) for label in sorted(labels)[:10]),
         remedy=f"mend the label, leave these rows out, or another --{name}",

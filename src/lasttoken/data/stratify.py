@@ -8,12 +8,19 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from lasttoken.data.examples import Example, fold_text
+from lasttoken.data.tasks import Task
 from lasttoken.errors import DatasetError
 from lasttoken.events import EventCallback, Note
 
+_SINGLE_LABEL = Task()
+
 
 def set_aside(
-    train: tuple[Example, ...], fractions: Mapping[str, float], seed: int, on_event: EventCallback
+    train: tuple[Example, ...],
+    fractions: Mapping[str, float],
+    seed: int,
+    on_event: EventCallback,
+    task: Task = _SINGLE_LABEL,
 ) -> dict[str, tuple[Example, ...]]:
     """Set shares of labeled examples aside; returns the parts asked for, and "train".
 
@@ -29,7 +36,9 @@ def set_aside(
     for place, example in enumerate(train):
         copies.setdefault(fold_text(example.text), []).append(place)
     groups = list(copies.values())
-    group_labels = _label_groups([[required_label(train[p]) for p in group] for group in groups])
+    most = int(min(fractions.values()) * len(groups))  # ranges of numbers that every part can have
+    strata = task.strata([required_label(example) for example in train], most)
+    group_labels = _label_groups([[strata[p] for p in group] for group in groups])
     sizes = _sizes(len(groups), group_labels, fractions)
     rest = list(range(len(groups)))
     parts: dict[str, list[int]] = {}
@@ -41,11 +50,29 @@ def set_aside(
         parts[name] = sorted(chosen)
         rest = [group for group in rest if group not in chosen]
     parts["train"] = rest
+    _give_back(parts, [[name for p in group for name in task.names(str(train[p].label))]
+                       for group in groups], on_event)  # fmt: skip
     _tell_missing({name: [group_labels[g] for g in part] for name, part in parts.items()}, on_event)
     return {
         name: tuple(train[place] for place in sorted(p for group in part for p in groups[group]))
         for name, part in parts.items()
     }
+
+
+def _give_back(
+    parts: dict[str, list[int]], names_of: list[list[str]], on_event: EventCallback
+) -> None:
+    """Move texts back to training until it has every label, as a label of sets may lack there."""
+    known = {name for group in parts["train"] for name in names_of[group]}
+    for part in (name for name in parts if name != "train"):
+        for group in parts[part].copy():
+            missing = sorted(set(names_of[group]) - known)
+            if missing:
+                parts[part].remove(group)
+                parts["train"].append(group)
+                known.update(names_of[group])
+                text = f"a text of {part} stays in training, which had none else of {missing[0]!r}"
+                on_event(Note(text, is_warning=True))
 
 
 def required_label(example: Example) -> str:
@@ -175,7 +202,11 @@ def _tell_missing(labels_of: Mapping[str, Sequence[str]], on_event: EventCallbac
 
 
 def limit_examples(
-    train: tuple[Example, ...], limit: int | None, seed: int, on_event: EventCallback
+    train: tuple[Example, ...],
+    limit: int | None,
+    seed: int,
+    on_event: EventCallback,
+    task: Task = _SINGLE_LABEL,
 ) -> tuple[Example, ...]:
     """Return at most `limit` examples, drawn by label and seed, in their order.
 
@@ -185,8 +216,9 @@ def limit_examples(
     if limit is None or limit >= len(train):
         return train
     places: dict[str, list[int]] = {}
-    for place, example in enumerate(train):
-        places.setdefault(required_label(example), []).append(place)
+    strata = task.strata([required_label(example) for example in train], limit)
+    for place, stratum in enumerate(strata):
+        places.setdefault(stratum, []).append(place)
     if limit < len(places):
         raise DatasetError(
             f"--limit {limit}: fewer examples than the {len(places):,} labels",

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lasttoken.errors import DatasetError
 
-LabelType = Literal["str", "int", "bool"]
+LabelType = Literal["str", "int", "bool", "indicator"]
 
 SEPARATOR = "|"  # between the labels of a set
 
@@ -108,5 +108,6 @@ def to_label_type(labels: Iterable[str], kind: LabelType) -> NDArray[Any]:
         "str": str,
         "int": int,
         "bool": lambda label: label == "True",
+        "indicator": int,
     }
     return np.array([convert[kind](label) for label in labels])

@@ -60,34 +60,6 @@ def fit_temperature(logits: NDArray[np.float32], label_ids: LabelIds) -> float:
     return float(np.exp(found.x))
 
 
-def fit_set_temperature(logits: NDArray[np.float32], targets: NDArray[np.bool_]) -> float:
-    """Return the temperature that makes the probabilities of labels of sets fit best.
-
-    Shapes:
-        logits (N, C), not fitted on these examples; targets (N, C), which labels each has. Without
-        an example: 1.
-
-    Source:
-        As `fit_temperature`, by binary cross-entropy over all labels together.
-    """
-    if targets.size == 0:
-        return 1.0
-    from scipy.optimize import minimize_scalar
-
-    wide = logits.astype(np.float64)
-    smoothed = 1.0 / (len(targets) + 2)
-    wanted = float((np.where(targets, 1 - smoothed, smoothed) * wide).mean())
-
-    def cross_entropy(log_temperature: float) -> float:
-        inverse = np.exp(-log_temperature)
-        return float(np.logaddexp(0.0, wide * inverse).mean() - wanted * inverse)
-
-    found = minimize_scalar(
-        cross_entropy, bounds=tuple(np.log(TEMPERATURES)), method="bounded", options={"xatol": 1e-6}
-    )
-    return float(np.exp(found.x))
-
-
 @dataclass(frozen=True)
 class ReliabilityBin:
     """The examples whose probability of the predicted label lies in one range.

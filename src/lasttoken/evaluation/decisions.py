@@ -10,13 +10,9 @@ from numpy.typing import NDArray
 
 from lasttoken.errors import BackboneError
 from lasttoken.evaluation.abstaining import Level, coverage_levels
-from lasttoken.evaluation.calibration import fit_set_temperature, fit_temperature
+from lasttoken.evaluation.calibration import TEMPERATURES, fit_temperature
 from lasttoken.evaluation.metrics import LabelIds
 from lasttoken.evaluation.thresholds import best_f1_threshold, choose_thresholds
-
-# A threshold stands this much, relatively, below the probability that it was found at: the example
-# itself shall still be given the label when the head, divided by the temperature, rounds otherwise.
-_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -91,30 +87,30 @@ def fit_decisions(
 def fit_set_decisions(
     logits: NDArray[np.float32], targets: NDArray[np.bool_], labels: Sequence[str]
 ) -> Decisions:
-    """Fit temperature and thresholds of a multi-label task; there is no abstaining from sets.
+    """Fit temperature and thresholds where examples have any number of labels.
 
     Args:
         logits: (N, C) of validation examples, as training left them.
         targets: (N, C), which labels each has.
         labels: C labels.
     """
+    from scipy.optimize import minimize_scalar
     from scipy.special import expit
 
-    temperature = fit_set_temperature(logits, targets)
-    probs = expit(logits.astype(np.float64) / temperature)
-    return Decisions(temperature, (), choose_set_thresholds(targets, probs, labels))
+    wide = logits.astype(np.float64)
+    smoothed = 1.0 / (len(targets) + 2)
+    wanted = float((np.where(targets, 1 - smoothed, smoothed) * wide).mean())
 
+    def cross_entropy(log_temperature: float) -> float:
+        inverse = np.exp(-log_temperature)
+        return float(np.logaddexp(0.0, wide * inverse).mean() - wanted * inverse)
 
-def choose_set_thresholds(
-    targets: NDArray[np.bool_], probs: NDArray[np.float64], labels: Sequence[str]
-) -> dict[str, float | None]:
-    """Return the threshold of each label's largest F1 on validation examples; None without one.
-
-    Shapes:
-        targets (N, C); probs (N, C).
-    """
-    found = {
+    bounds = tuple(np.log(TEMPERATURES))
+    found = minimize_scalar(cross_entropy, bounds=bounds, method="bounded")
+    temperature = float(np.exp(found.x))
+    probs = expit(wide / temperature)
+    thresholds = {
         label: best_f1_threshold(probs[:, place], targets[:, place])
         for place, label in enumerate(labels)
     }
-    return {k: None if v is None else v * (1 - _ROUNDING) for k, v in found.items()}
+    return Decisions(temperature, thresholds=thresholds)

@@ -13,6 +13,10 @@ from lasttoken.evaluation.decisions import Decisions, fit_decisions, fit_set_dec
 from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.state import FitResult
 
+# A threshold stands this much, relatively, below the probability that it was found at: that very
+# example shall have the label still when the head, divided by the temperature, rounds otherwise.
+_ROUNDING = 1e-5
+
 
 def calibrate(prepared: PreparedTraining, result: FitResult) -> FitResult:
     """Fit temperature and thresholds, and put the temperature into the head.
@@ -38,7 +42,12 @@ def _of_ids(logits: NDArray[np.float32], targets: NDArray[np.int64], spec: Label
 def _of_sets(
     logits: NDArray[np.float32], targets: NDArray[np.float32], spec: LabelSpec
 ) -> Decisions:
-    return fit_set_decisions(logits, targets > 0, spec.labels)
+    found = fit_set_decisions(logits, targets > 0, spec.labels)
+    thresholds = {
+        label: None if value is None else value * (1 - _ROUNDING)
+        for label, value in found.thresholds.items()
+    }
+    return replace(found, thresholds=thresholds)
 
 
 def _of_numbers(

@@ -9,8 +9,8 @@ import numpy as np
 from sklearn.metrics import f1_score
 
 from lasttoken.data.labels import LabelKind, LabelSpec
-from lasttoken.evaluation.decisions import choose_set_thresholds
 from lasttoken.evaluation.metrics import macro_f1
+from lasttoken.evaluation.thresholds import best_f1_threshold
 from lasttoken.training.passes import PassResult
 
 
@@ -44,8 +44,9 @@ def _scores_of_ids(result: PassResult, labels: LabelSpec) -> PassScores:
 
 def _scores_of_sets(result: PassResult, labels: LabelSpec) -> PassScores:
     targets, probs = np.array(result.true_labels) > 0, labels.probs(result.logits).double()
-    thresholds = choose_set_thresholds(targets, probs.numpy(), labels.labels)
-    given = labels.decide(probs, list(thresholds.values())).numpy()
+    columns = zip(probs.numpy().T, targets.T, strict=True)
+    thresholds = [best_f1_threshold(values, is_label) for values, is_label in columns]
+    given = labels.decide(probs, thresholds).numpy()
     f1 = float(f1_score(targets, given, average="macro", zero_division=0))
     return PassScores(result.accuracy, f1, f1)
 
