@@ -7,24 +7,24 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
+from sklearn.utils import RegressorTags
 
 from lasttoken.data.examples import Example, check_labeled, examples_from_python
-from lasttoken.data.labels import LabelSpec, label_type, to_label_type
+from lasttoken.data.python_labels import read_labels_given
 from lasttoken.data.splits import set_aside
+from lasttoken.data.tasks import Task, kind_of, name_of
 from lasttoken.data.unicode import check_unicode
 from lasttoken.events import EpochEnd, EventCallback, ignore
-from lasttoken.inference.predictor import Predictor
+from lasttoken.inference.answering import Answerer
 from lasttoken.model.device import resolve_device, resolve_precision
 from lasttoken.model.folder import (
     LoadedModel,
-    ModelRecord,
     load_for_prediction,
     save_model_folder,
 )
+from lasttoken.model.record import ModelRecord
 from lasttoken.training.calibrating import calibrate
 from lasttoken.training.fit import fit as fit_classifier
 from lasttoken.training.parameters import Parameters
@@ -33,11 +33,8 @@ from lasttoken.training.saver import CheckpointSettings
 from lasttoken.training.state import FitResult, FitSettings
 from lasttoken.versions import package_versions
 
-# Texts tokenized and classified at a time: bounds memory whatever the input's size.
-TEXTS_PER_CHUNK = 10_000
 
-
-class TextClassifier(Predictor, ClassifierMixin, Parameters):
+class TextClassifier(Answerer, ClassifierMixin, Parameters):
     """Classify texts by a decoder's hidden state at the last token.
 
     Probabilities are calibrated on the validation texts by temperature scaling; the temperature
@@ -45,6 +42,11 @@ class TextClassifier(Predictor, ClassifierMixin, Parameters):
 
     Args:
         model: Hub id, local folder, .gguf file or sample name ("smollm2").
+        task: "single-label"; "multi-label", where a text has any number of labels; "ordinal", whose
+            labels have an order; or "regression", which predicts a number.
+        label_separator: between the labels of a set where sets are written, as in saved records;
+            no label may contain it.
+        label_order: of an ordinal task, from the lowest label to the highest; None orders numbers.
         num_epochs: passes over the training examples.
         batch_size: examples of one batch.
         gradient_accumulation_steps: batches added up before an optimizer step.
@@ -85,7 +87,8 @@ class TextClassifier(Predictor, ClassifierMixin, Parameters):
         Args:
             texts: N strings: a list, array, Series or `datasets` column; or mappings with "text"
                 and "label".
-            labels: N labels (str, int or bool); None if the texts carry them.
+            labels: N labels (str, int or bool); None if the texts carry them. Multi-label: N sets,
+                lists or tuples of labels, or an array (N, C) of 0 and 1. Regression: N numbers.
             validation: texts and labels that choose the epoch to keep; None sets a stratified
                 fraction of the given texts aside.
             on_event: hears progress and results.
@@ -93,22 +96,25 @@ class TextClassifier(Predictor, ClassifierMixin, Parameters):
         Raises:
             LastTokenError: a text, label, setting or the model is not as described.
         """
-        # A string is left for the check below to refuse; an iterator is read once, here.
-        label_values = labels if labels is None or isinstance(labels, str) else list(labels)
-        train = examples_from_python(texts, label_values)
+        given = read_labels_given(labels, self._task())
+        task = given.task
+        train = examples_from_python(texts, given.values, task=task)
         check_labeled(train)
         if validation is not None:
-            validating = examples_from_python(*validation)
+            val_texts, val_labels = validation
+            others = read_labels_given(val_labels, task).values
+            validating = examples_from_python(val_texts, others, task=task)
         else:
-            LabelSpec.from_labels(str(example.label) for example in train)  # told before sizes
-            parts = set_aside(train, {"validation": self.validation_fraction}, self.seed, on_event)
+            task.spec(str(example.label) for example in train)  # told before sizes
+            fractions = {"validation": self.validation_fraction}
+            parts = set_aside(train, fractions, self.seed, on_event, task)
             train, validating = parts["train"], parts["validation"]
         train, validating = (
             check_unicode(examples, fix=self.fix_text, on_event=on_event)
             for examples in (train, validating)
         )
-        prepared = self.prepare(train, validating, on_event=on_event)
-        self.train(prepared, record={"label_type": label_type(label_values)}, on_event=on_event)
+        prepared = self.prepare(train, validating, task=task, on_event=on_event)
+        self.train(prepared, record={"label_type": given.type}, on_event=on_event)
         return self
 
     def prepare(
@@ -116,9 +122,16 @@ class TextClassifier(Predictor, ClassifierMixin, Parameters):
         train: Sequence[Example],
         validating: Sequence[Example],
         *,
+        task: Task | None = None,
         on_event: EventCallback = ignore,
     ) -> PreparedTraining:
         """Load the model and tokenize the examples; change nothing yet.
+
+        Args:
+            train: labeled examples to learn from.
+            validating: labeled examples that choose the epoch to keep.
+            task: what the labels mean; None is what the parameters say.
+            on_event: hears progress and what was decided.
 
         Raises:
             LastTokenError: the model cannot be had, or a setting does not fit it.
@@ -134,6 +147,7 @@ class TextClassifier(Predictor, ClassifierMixin, Parameters):
             settings,
             max_length=self.max_length,
             prompt=self.prompt,
+            task=task or self._task(),
             on_event=on_event,
         )
 
@@ -183,27 +197,6 @@ class TextClassifier(Predictor, ClassifierMixin, Parameters):
         )
         return result
 
-    def predict(self, texts: Iterable[Any]) -> NDArray[Any]:
-        """Return the most probable label of each text, (N,), of the type given to `fit`."""
-        best = self.predict_proba(texts).argmax(axis=1)
-        return np.asarray(self.classes_[best])
-
-    def predict_proba(self, texts: Iterable[Any]) -> NDArray[np.float64]:
-        """Return probabilities, (N, C) float64, columns in the order of `classes_`.
-
-        Raises:
-            NotFittedError: neither `fit` nor `from_pretrained` came before.
-            DatasetError: a text is missing or no string.
-        """
-        self._fitted()
-        examples = examples_from_python(texts)
-        chunks = [np.zeros((0, len(self.classes_)))]
-        for start in range(0, len(examples), TEXTS_PER_CHUNK):
-            chunk = examples[start : start + TEXTS_PER_CHUNK]
-            logits = self.predict_logits(self.tokenize([example.text for example in chunk]))
-            chunks.append(self.probs(logits))
-        return np.concatenate(chunks)[:, self._sorted_ids]
-
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a model folder that any Hugging Face program reads.
 
@@ -232,6 +225,8 @@ class TextClassifier(Predictor, ClassifierMixin, Parameters):
         loaded = load_for_prediction(folder)
         known = cls().get_params()
         saved = {key: loaded.record.settings[key] for key in loaded.record.settings if key in known}
+        labels = loaded.classifier.labels
+        saved |= {"task": name_of(labels.kind), "label_separator": labels.separator}
         classifier = cls(**{**saved, "precision": precision, "device": device})
         classifier._become(loaded, loaded.record)
         return classifier
@@ -241,11 +236,16 @@ class TextClassifier(Predictor, ClassifierMixin, Parameters):
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
         tags.input_tags.two_d_array = False
+        tags.target_tags.multi_output = self.task == "multi-label"
+        if self.task == "regression":
+            tags.estimator_type = "regressor"
+            tags.classifier_tags, tags.regressor_tags = None, RegressorTags()
         return tags
+
+    def _task(self) -> Task:
+        order = None if self.label_order is None else tuple(map(str, self.label_order))
+        return Task(kind_of(self.task), self.label_separator, order)
 
     def _become(self, loaded: LoadedModel, record: ModelRecord) -> None:
         self.loaded_: LoadedModel = replace(loaded, record=record, head_is_new=False)
-        labels = to_label_type(loaded.classifier.labels.labels, record.label_type)
-        # scikit-learn's scorers take sorted columns for granted; the string "10" precedes "9".
-        self._sorted_ids = np.argsort(labels, kind="stable")
-        self.classes_ = labels[self._sorted_ids]
+        self._order_classes()

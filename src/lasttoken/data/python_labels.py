@@ -55,6 +55,8 @@ def read_labels_given(labels: Any, task: Task) -> GivenLabels:  # noqa: ANN401 -
         columns = tuple(str(number) for number in range(num_labels))
         return GivenLabels(sets, replace(task, columns=columns), "indicator")
     values = list(labels)  # an iterator is read once, here
+    if task.kind == "regression":
+        return GivenLabels(values, task, "str")
     members = values
     if task.kind == "multi_label":
         members = [each for value in values if _is_set(value) for each in value]
@@ -82,6 +84,16 @@ def label_string(label: object, position: int, task: Task) -> str:
     for part in parts:
         refuse_separator(part, task.separator)
     return join_set(parts, task.separator)
+
+
+def label_strings(labels: Iterable[Any], task: Task) -> list[str]:
+    """Return labels in any form as `Example.label` holds them.
+
+    Raises:
+        DatasetError: as `label_string`.
+    """
+    given = read_labels_given(labels, task)
+    return [label_string(label, place, task) for place, label in enumerate(given.values)]
 
 
 def answers_of_sets(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,9 +58,22 @@ class Predictor:
         )
 
     def probs(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return probabilities (N, C) float64 of logits (N, C)."""
+        """Return probabilities (N, C) float64 of logits (N, C); of a regression the numbers."""
         labels = self._fitted().classifier.labels
         return np.asarray(labels.probs(torch.from_numpy(logits)).double().numpy())
+
+    def decide(self, probs: NDArray[np.float64]) -> NDArray[Any]:
+        """Return decisions about probabilities (N, C), columns in the model's order.
+
+        Returns:
+            (N,) int64 label ids; multi-label (N, C) bool, each label given from its threshold on;
+            regression (N,) float64.
+        """
+        loaded = self._fitted()
+        thresholds = loaded.record.thresholds
+        labels = loaded.classifier.labels
+        least = [thresholds.get(label) for label in labels.labels]
+        return np.asarray(labels.decide(torch.from_numpy(probs), least).numpy())
 
     def _fitted(self) -> LoadedModel:
         if not hasattr(self, "loaded_"):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sklearn.base import BaseEstimator
 
 from lasttoken.config import DEFAULT_MODEL
+from lasttoken.data.written import SEPARATOR
 
 
 class Parameters(BaseEstimator):
@@ -14,6 +17,9 @@ class Parameters(BaseEstimator):
         self,
         model: str = DEFAULT_MODEL,
         *,
+        task: str = "single-label",
+        label_separator: str = SEPARATOR,
+        label_order: Sequence[str] | None = None,
         num_epochs: int = 3,
         batch_size: int = 32,
         gradient_accumulation_steps: int = 1,
@@ -33,6 +39,9 @@ class Parameters(BaseEstimator):
         device: str = "auto",
     ) -> None:
         self.model = model
+        self.task = task
+        self.label_separator = label_separator
+        self.label_order = label_order
         self.num_epochs = num_epochs
         self.batch_size = batch_size
         self.gradient_accumulation_steps = gradient_accumulation_steps

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lasttoken.data.examples import Example
+from lasttoken.data.labels import LabelKind, LabelSpec
 from lasttoken.data.splits import fingerprint
-from lasttoken.data.tasks import Task
+from lasttoken.data.tasks import Task, name_of
 from lasttoken.errors import ConfigError
 from lasttoken.events import EventCallback, Note, ignore
 from lasttoken.model.blocks import find_blocks
@@ -22,6 +23,9 @@ from lasttoken.training.scratch import check_room
 from lasttoken.training.state import FitSettings
 
 _SINGLE_LABEL = Task()
+
+# Kinds of tasks whose heads can be fitted as logistic regressions on label ids.
+FITTED_KINDS: tuple[LabelKind, ...] = ("single_label", "ordinal")
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ def prepare_training(
     """
     labels = task.spec(str(example.label) for example in train)
     labels.encode(str(example.label) for example in validating)
+    _check_fittable(labels, settings)
     folder = fetch_model(locate_model(model), on_event)
     loaded = load_for_training(folder, labels, seed=settings.seed)
     tell_reading_path(loaded, on_event)
@@ -163,6 +168,27 @@ def _apply_depth(model: str, classifier: Classifier, settings: FitSettings) -> i
     if kept < num_blocks:
         classifier.cut(kept)
     return num_blocks
+
+
+def _check_fittable(labels: LabelSpec, settings: FitSettings) -> None:
+    """Refuse settings that fit a head where that is not known for the task.
+
+    Raises:
+        ConfigError: a head would have to be fitted on sets or numbers.
+    """
+    if labels.kind in FITTED_KINDS:
+        return
+    task = name_of(labels.kind)
+    for flag, asks in (
+        ("--trainable probe", settings.learns.kind == "probe"),
+        ("--depth auto", settings.keeps == "auto"),
+    ):
+        if asks:
+            raise ConfigError(
+                f"{flag} with --task {task}",
+                expected=f"settings that train the head of a {task} task in epochs",
+                remedy="--trainable full or last-3, and --depth N",
+            )
 
 
 def _check_room(prepared: PreparedTraining) -> None:

@@ -12,21 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lasttoken.data.labels import LabelKind
 from lasttoken.evaluation.folds import stratified_sample
 from lasttoken.evaluation.metrics import LabelIds
 from lasttoken.events import EventCallback, Note
 from lasttoken.training.cache import TrainingInputs, pooled_states
-from lasttoken.training.preparation import PreparedTraining
+from lasttoken.training.preparation import FITTED_KINDS, PreparedTraining
 from lasttoken.training.probe_heads import fit_starting_head, num_table_texts
 from lasttoken.training.state import StartingHead
 
 # Examples that a head of two labels is fitted on; as many more for each further label, up to those
 # of the probe table. A pass over more costs time in which blocks could learn.
 _NUM_TEXTS = 1_000
-
-# Kinds of tasks whose heads are fitted as logistic regressions on label ids.
-FITTED_KINDS: tuple[LabelKind, ...] = ("single_label", "ordinal")
 
 
 def starting_head(prepared: PreparedTraining) -> StartingHead:
