@@ -179,12 +179,15 @@ class TextClassifier(Answerer, ClassifierMixin, Parameters):
         self.extent_ = result.extent
         details = {"settings": self.get_params(), **(record or {})}
         details["settings"] = {**details["settings"], "num_blocks_kept": result.extent.depth}
+        labels = prepared.loaded.classifier.labels
         self._become(
             prepared.loaded,
             ModelRecord(
                 max_length=prepared.max_length,
                 fix_text=self.fix_text,
                 prompt=self.prompt,
+                task=name_of(labels.kind),
+                label_separator=labels.separator,
                 model=self.model,
                 reading_path=prepared.loaded.classifier.proof.path,
                 data_fingerprint=prepared.data_fingerprint,
