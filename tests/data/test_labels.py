@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from lasttoken.data.labels import LabelKind, LabelSpec
+from lasttoken.data.labels import LabelSpec
 from lasttoken.data.losses import IGNORED_LABEL
+from lasttoken.data.written import LabelKind
 from lasttoken.errors import DatasetError
 
 SETS = ["joy|fear", "", "anger", "fear|joy"]

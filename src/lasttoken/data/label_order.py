@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from lasttoken.data.written import encode_labels, split_set, to_number
+from lasttoken.data.written import label_ids, split_set, to_number
 from lasttoken.errors import DatasetError
 
 Collected = tuple[tuple[str, ...], float]
@@ -39,7 +39,7 @@ def set_labels(
             remedy="check --label-column and --label-separator",
         )
     ordered = tuple(sorted(found) if order is None else order)
-    encode_labels(sorted(found), {label: place for place, label in enumerate(ordered)})
+    label_ids(sorted(found), {label: place for place, label in enumerate(ordered)})
     return ordered, 1.0
 
 
@@ -51,7 +51,7 @@ def ordinal_labels(
     _at_least_two(found)
     if order is None:
         return _ordered_by_value(found), 1.0
-    encode_labels(found, {label: place for place, label in enumerate(order)})
+    label_ids(found, {label: place for place, label in enumerate(order)})
     absent = [label for label in order if label not in set(found)]
     if absent or len(set(order)) < len(order):
         twice = [label for label in order if list(order).count(label) > 1]

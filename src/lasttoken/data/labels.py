@@ -15,9 +15,8 @@ An example's label is one string in each kind: `data.tasks` reads how it is writ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -39,14 +38,13 @@ from lasttoken.data.losses import (
 )
 from lasttoken.data.written import (
     SEPARATOR,
-    encode_labels,
+    LabelKind,
     join_set,
+    label_ids,
     refuse_separator,
     split_set,
     to_number,
 )
-
-LabelKind = Literal["single_label", "multi_label", "ordinal", "regression"]
 
 THRESHOLD = 0.5  # from which probability on a label of a set is given, where none was fitted
 
@@ -190,11 +188,20 @@ class LabelSpec:
         return _NAMES[self.kind](self, decisions)
 
 
+def encode_labels(labels: Iterable[str], label2id: Mapping[str, int]) -> Tensor:
+    """Turn label strings into label ids (B,) int64.
+
+    Raises:
+        DatasetError: a label is not in `label2id`; names the label and the nearest known one.
+    """
+    return torch.tensor(label_ids(labels, label2id), dtype=torch.int64)
+
+
 def _encode_sets(spec: LabelSpec, labels: list[str]) -> Tensor:
     targets = torch.zeros(len(labels), len(spec.labels))
     label2id = spec.label2id
     for row, label in enumerate(labels):
-        targets[row, encode_labels(split_set(label, spec.separator), label2id)] = 1.0
+        targets[row, label_ids(split_set(label, spec.separator), label2id)] = 1.0
     return targets
 
 

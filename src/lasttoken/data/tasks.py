@@ -10,13 +10,22 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from lasttoken.data.labels import LabelKind, LabelSpec
-from lasttoken.data.written import SEPARATOR, join_set, refuse_separator, split_set, to_number
+from lasttoken.data.written import (
+    SEPARATOR,
+    LabelKind,
+    join_set,
+    refuse_separator,
+    split_set,
+    to_number,
+)
 from lasttoken.errors import ConfigError, DatasetError
+
+if TYPE_CHECKING:
+    from lasttoken.data.labels import LabelSpec
 
 # Of a regression: splits are drawn from so many ranges of the numbers, which hold equally many.
 MAX_RANGES = 10
@@ -68,6 +77,8 @@ class Task:
         Raises:
             DatasetError: as `LabelSpec.from_labels`.
         """
+        from lasttoken.data.labels import LabelSpec  # brings torch, which reading does without
+
         return LabelSpec.from_labels(
             labels,
             self.kind,

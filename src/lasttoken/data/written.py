@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from lasttoken.errors import DatasetError
 
+LabelKind = Literal["single_label", "multi_label", "ordinal", "regression"]
 LabelType = Literal["str", "int", "bool", "indicator"]
 
 SEPARATOR = "|"  # between the labels of a set
@@ -26,8 +25,8 @@ SEPARATOR = "|"  # between the labels of a set
 _LARGEST = 1e30  # numbers are learned in fp32, which ends at 3e38
 
 
-def encode_labels(labels: Iterable[str], label2id: Mapping[str, int]) -> Tensor:
-    """Turn label strings into label ids (B,) int64.
+def label_ids(labels: Iterable[str], label2id: Mapping[str, int]) -> list[int]:
+    """Turn label strings into label ids.
 
     Raises:
         DatasetError: a label is not in `label2id`; names the label and the nearest known one.
@@ -42,7 +41,7 @@ def encode_labels(labels: Iterable[str], label2id: Mapping[str, int]) -> Tensor:
                 remedy=f"did you mean {near[0]!r}?" if near else "remove it, or train with it",
             )
         ids.append(label2id[label])
-    return torch.tensor(ids, dtype=torch.int64)
+    return ids
 
 
 def split_set(label: str, separator: str) -> tuple[str, ...]:

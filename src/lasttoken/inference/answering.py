@@ -11,10 +11,9 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.metaestimators import available_if
 
 from lasttoken.data.examples import examples_from_python
-from lasttoken.data.labels import LabelKind
 from lasttoken.data.python_labels import answers_of_sets, label_strings
 from lasttoken.data.tasks import task_of
-from lasttoken.data.written import to_label_type
+from lasttoken.data.written import LabelKind, to_label_type
 from lasttoken.inference.predictor import Predictor
 
 # Texts tokenized and classified at a time: bounds memory whatever the input's size.
@@ -46,8 +45,7 @@ class Answerer(Predictor):
             of `classes_`, or an array (N, C) of 0 and 1, each label from its threshold on (0.5
             where none was fitted); regression: (N,) float64.
         """
-        values = self._values(texts)
-        return _ANSWERS[self._fitted().classifier.labels.kind](self, values)
+        return _ANSWERS[self._fitted().classifier.labels.kind](self, texts)
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
     def predict_proba(self, texts: Iterable[Any]) -> NDArray[np.float64]:
@@ -89,20 +87,20 @@ class Answerer(Predictor):
         self.classes_ = labels[self._sorted_ids]
 
 
-def _most_probable(answerer: Answerer, probs: NDArray[np.float64]) -> NDArray[Any]:
-    return np.asarray(answerer.classes_[probs[:, answerer._sorted_ids].argmax(axis=1)])
+def _most_probable(answerer: Answerer, texts: Iterable[Any]) -> NDArray[Any]:
+    return np.asarray(answerer.classes_[answerer.predict_proba(texts).argmax(axis=1)])
 
 
-def _sets(answerer: Answerer, probs: NDArray[np.float64]) -> Any:  # noqa: ANN401 - two forms
-    given = answerer.decide(probs)[:, answerer._sorted_ids]
+def _sets(answerer: Answerer, texts: Iterable[Any]) -> Any:  # noqa: ANN401 - two forms
+    given = answerer.decide(answerer._values(texts))[:, answerer._sorted_ids]
     return answers_of_sets(given, answerer.classes_, answerer._fitted().record.label_type)
 
 
-def _numbers(answerer: Answerer, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return answerer.decide(values)
+def _numbers(answerer: Answerer, texts: Iterable[Any]) -> NDArray[np.float64]:
+    return answerer.decide(answerer._values(texts))
 
 
-_ANSWERS: dict[LabelKind, Callable[[Answerer, NDArray[np.float64]], Any]] = {
+_ANSWERS: dict[LabelKind, Callable[[Answerer, Iterable[Any]], Any]] = {
     "single_label": _most_probable,
     "multi_label": _sets,
     "ordinal": _most_probable,

@@ -22,8 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lasttoken.data.labels import LabelSpec
-from lasttoken.data.written import encode_labels
+from lasttoken.data.labels import LabelSpec, encode_labels
 from lasttoken.errors import BatchError
 from lasttoken.model.packing import packed_width
 from lasttoken.model.tokens import tokenize

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from lasttoken.data.labels import LabelKind, LabelSpec
+from lasttoken.data.labels import LabelSpec
 from lasttoken.data.tasks import kind_of, name_of
-from lasttoken.data.written import SEPARATOR, LabelType
+from lasttoken.data.written import SEPARATOR, LabelKind, LabelType
 from lasttoken.errors import BackboneError
 
 FORMAT = 1

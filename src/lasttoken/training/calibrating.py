@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lasttoken.data.labels import LabelKind, LabelSpec
+from lasttoken.data.labels import LabelSpec
+from lasttoken.data.written import LabelKind
 from lasttoken.evaluation.decisions import Decisions, fit_decisions, fit_set_decisions
 from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.state import FitResult

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import f1_score
 
-from lasttoken.data.labels import LabelKind, LabelSpec
+from lasttoken.data.labels import LabelSpec
+from lasttoken.data.written import LabelKind
 from lasttoken.evaluation.metrics import macro_f1
 from lasttoken.evaluation.thresholds import best_f1_threshold
 from lasttoken.training.passes import PassResult

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lasttoken.data.examples import Example
-from lasttoken.data.labels import LabelKind, LabelSpec
+from lasttoken.data.labels import LabelSpec
 from lasttoken.data.splits import fingerprint
 from lasttoken.data.tasks import Task, name_of
+from lasttoken.data.written import LabelKind
 from lasttoken.errors import ConfigError
 from lasttoken.events import EventCallback, Note, ignore
 from lasttoken.model.blocks import find_blocks
