@@ -59,13 +59,13 @@ class Answerer(Predictor):
         """
         return self._values(texts)[:, self._sorted_ids]
 
-    def score(self, texts: Any, labels: Any, sample_weight: Any = None) -> float:  # noqa: ANN401 - as scikit-learn's
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: ANN401 - as scikit-learn's
         """Return accuracy; multi-label: of whole sets; regression: R2, the share explained."""
-        predicted = self.predict(texts)
+        predicted = self.predict(X)
         spec = self._fitted().classifier.labels
         if spec.kind == "regression":
-            return float(r2_score(labels, predicted, sample_weight=sample_weight))
-        true, answered = (label_strings(each, task_of(spec)) for each in (labels, predicted))
+            return float(r2_score(y, predicted, sample_weight=sample_weight))
+        true, answered = (label_strings(each, task_of(spec)) for each in (y, predicted))
         return float(accuracy_score(true, answered, sample_weight=sample_weight))
 
     def _values(self, texts: Iterable[Any]) -> NDArray[np.float64]:
