@@ -59,7 +59,7 @@ class Answerer(Predictor):
         """
         return self._values(texts)[:, self._sorted_ids]
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: ANN401 - as scikit-learn's
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: ANN401, N803 - as scikit-learn's
         """Return accuracy; multi-label: of whole sets; regression: R2, the share explained."""
         predicted = self.predict(X)
         spec = self._fitted().classifier.labels
