@@ -96,6 +96,13 @@ METRICS_FIELDS = {
     "training": "`history` (as in `history.jsonl`) and `best_epoch`; null in an evaluation",
     "run": "data, model, settings, cost and provenance as the report shows them",
 }
+SEARCH_FILES = {
+    "best.toml": "the best settings so far, for `lasttoken train DATA --config best.toml`",
+    "trials.jsonl": "one line a trial that is over: the fields of the event `TrialEnd`, and `score`, its "
+    "best epoch's",
+    "journal.log": "optuna's journal, from which a search goes on",
+    "run.json": "settings, versions and fingerprints; `status` is `finished` when the time was used",
+}
 SCORE_FIELDS = {
     "per_label": "label to its scores (below)",
     "micro_precision": "the same number as accuracy",
@@ -164,6 +171,8 @@ def reference() -> str:
         _fields(PREDICTION_FIELDS),
         "### Columns that `predict` appends",
         _fields(PREDICT_COLUMNS),
+        "## Files of a search",
+        _table(("Name", "Holds"), ((f"`{k}`", v) for k, v in SEARCH_FILES.items())),
         "## Python",
         _table(("Name in `lasttoken`", "What it is"), _public_names()),
         "### TextClassifier",

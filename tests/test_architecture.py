@@ -18,7 +18,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # Top to bottom: a module imports from its own stage and from those before it.
 STAGES = (
     "errors", "events", "settings", "config", "versions", "durable", "launch", "data", "model",
-    "inference", "evaluation", "training", "estimator", "runs", "cli",
+    "inference", "evaluation", "training", "estimator", "tune", "runs", "cli",
 )  # fmt: skip
 ENTRANCES = {"__init__", "__main__"}  # they hand out names of all stages
 
@@ -34,6 +34,7 @@ OWNERS = {
     "jinja2": {"evaluation"},
     "markupsafe": {"evaluation"},  # comes with jinja2
     "matplotlib": {"evaluation"},
+    "optuna": {"tune"},
     "pyarrow": {"data"},
     "rich": {"cli"},
     "safetensors": {"model", "training"},

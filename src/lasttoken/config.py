@@ -110,6 +110,30 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TuneConfig(TrainConfig):
+    """Search for better settings of train on the validation examples; the test stays unseen.
+
+    The settings given are the first trial, and stay where they are not searched.
+    """
+
+    output_dir: Annotated[str | None, Doc("folder of the search [runs/<data>-<model>-tune]")] = None
+    minutes: Annotated[float, Doc("wall minutes for all trials; more of them later go on")] = 30.0
+    search: Annotated[
+        str | None, Doc("settings that are tried, separated by commas [all that can be]")
+    ] = None
+    overwrite: Annotated[bool, Doc("replace an earlier search")] = False
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: at least one value is out of its range.
+        """
+        super().__post_init__()
+        check_ranges(self, positive=("minutes",))
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
     """Score a trained run on other labeled data; writes RUN/evaluations/<data>/."""
 

@@ -7,8 +7,11 @@ ignore them (`ignore`) or collect them in a list (`events.append`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
+
+TrialState = Literal["finished", "pruned", "stopped", "failed", "lost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,50 @@ class Resumed:
     history: tuple[EpochEnd, ...]
 
 
-Event = Progress | Note | TimeLeft | EpochEnd | Resumed
+@dataclass(frozen=True, slots=True)
+class TrialBegin:
+    """A trial of `lasttoken tune` begins.
+
+    Attributes:
+        number: counted from 1.
+        settings: the searched ones, by name.
+    """
+
+    number: int
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialEnd:
+    """One trial of `lasttoken tune` is over, as written to `trials.jsonl`.
+
+    Attributes:
+        number: counted from 1.
+        settings: the searched ones, by name.
+        state: "finished"; "pruned" (worse than most at the same epoch); "stopped" (the time was
+            up); "failed" (its loss was no number, or it did not fit into memory); or "lost" (the
+            process ended amid it).
+        scores: validation macro F1 after each epoch, 0 to 1.
+        seconds: wall seconds.
+        is_best: True if the best of these scores is above those of all trials before.
+        reason: why it ended early; empty if it did not.
+    """
+
+    number: int
+    settings: Mapping[str, Any]
+    state: TrialState
+    scores: tuple[float, ...]
+    seconds: float
+    is_best: bool
+    reason: str = ""
+
+    @property
+    def score(self) -> float | None:
+        """Return the best epoch's score, or None before the end of the first."""
+        return max(self.scores, default=None)
+
+
+Event = Progress | Note | TimeLeft | EpochEnd | Resumed | TrialBegin | TrialEnd
 EventCallback = Callable[[Event], None]
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import numbers
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -51,6 +52,20 @@ def read_config_file(path: str, config_class: type[ConfigT]) -> dict[str, Any]:
                 remedy=f"did you mean {near[0]!r}?" if near else "remove it",
             )
     return settings
+
+
+def config_file_text(settings: Mapping[str, Any]) -> str:
+    """Return settings as the file of `--config`; those that are None are left out."""
+    lines = []
+    for name, value in settings.items():
+        if isinstance(value, str):
+            # JSON's strings are TOML's but for one character that TOML wants escaped.
+            value = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        elif isinstance(value, bool):
+            value = str(value).lower()
+        if value is not None:
+            lines.append(f"{name} = {value}\n")
+    return "".join(lines)
 
 
 @dataclass(frozen=True)

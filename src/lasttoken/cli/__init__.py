@@ -35,6 +35,7 @@ from lasttoken.cli.results import (
     rerun_text,
     rerun_warning,
     training_text,
+    tuning_text,
 )
 from lasttoken.cli.screen import Screen
 from lasttoken.config import (
@@ -44,6 +45,7 @@ from lasttoken.config import (
     PredictConfig,
     RerunConfig,
     TrainConfig,
+    TuneConfig,
 )
 from lasttoken.errors import ConfigError, LastTokenError, StoppedError, TerminatedError
 from lasttoken.launch import process_rank
@@ -180,6 +182,27 @@ def _train(config: TrainConfig, screen: Screen, command: Sequence[str]) -> int:
     return 0
 
 
+def _tune(config: TuneConfig, screen: Screen, command: Sequence[str]) -> int:
+    from lasttoken.runs.preflight import locate_search
+
+    locate_search(config)
+    screen.start()
+    from lasttoken.runs.tune import run_tuning
+
+    outcome = run_tuning(config, command=command, on_event=screen)
+    screen.show(
+        tuning_text(
+            outcome.folder,
+            outcome.trials,
+            outcome.best,
+            outcome.num_validation,
+            outcome.command,
+            outcome.was_finished,
+        )
+    )
+    return 0
+
+
 def _rerun(config: RerunConfig, screen: Screen, command: Sequence[str]) -> int:
     from lasttoken.runs.rerun import plan_rerun, run_rerun
 
@@ -246,5 +269,6 @@ COMMANDS = {
     "predict": _Command(PredictConfig, _predict, "RUN INPUT [--output FILE]"),
     "compare": _Command(CompareConfig, _compare, "RUN RUN..."),
     "rerun": _Command(RerunConfig, _rerun, "RUN [--output-dir NEW]"),
+    "tune": _Command(TuneConfig, _tune, "DATA [--minutes 30] [--model gpt2] ..."),
     "check": _Command(CheckConfig, _check, "DATA [--test FILE] [--model gpt2]"),
 }

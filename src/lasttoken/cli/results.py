@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lasttoken.events import TrialEnd
+
 _BASELINE_NAMES = {
     "majority": "majority label",
     "tfidf_logistic_regression": "TF-IDF + logistic regression",
@@ -32,6 +34,49 @@ def training_text(
             f"labels    {folder / 'label_issues.csv'} ({issues['num_issues']:,} to review)"
         )
     return "\n".join([*lines, f"predict   lasttoken predict {folder} FILE"])
+
+
+def trial_text(trial: TrialEnd) -> str:
+    """Return a trial's settings, its score after each epoch, its seconds, and how it ended."""
+    scores = ", ".join(f"{score:.3f}" for score in trial.scores) or "none"
+    best = " (best so far)" if trial.is_best else ""
+    ended = f"; {trial.state}: {trial.reason}" if trial.reason else ""
+    return (
+        f"trial {trial.number}: macro F1 by epoch {scores}{best}; {settings_text(trial.settings)}; "
+        f"{duration(trial.seconds)}{ended}"
+    )
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Return settings in a line, numbers to three digits."""
+    shown = {name: f"{v:.3g}" if isinstance(v, float) else v for name, v in settings.items()}
+    return ", ".join(f"{name} {'all' if v is None else v}" for name, v in shown.items())
+
+
+def tuning_text(
+    folder: Path,
+    trials: Sequence[TrialEnd],
+    best: TrialEnd,
+    num_validation: int,
+    command: str,
+    was_finished: bool,
+) -> str:
+    """Return what a search tried, what was best, and what to type next."""
+    states = Counter(trial.state for trial in trials)
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    lines = [f"{folder} holds this very search, finished; nothing was changed"] * was_finished
+    lines.append(f"{len(trials)} trials ({counts}) in {duration(sum(t.seconds for t in trials))}")
+    first = trials[0]
+    if first.score is not None and first is not best:
+        lines.append(f"first     trial 1: macro F1 {first.score:.3f}, with the settings given")
+    lines += [
+        f"best      trial {best.number}: macro F1 {best.score:.3f}; {settings_text(best.settings)}",
+        f"          the best of {len(trials)} on {num_validation:,} validation examples: a little "
+        "too high for that; the test, which no trial has read, will tell",
+        f"settings  {folder / 'best.toml'}",
+        f"train     {command}",
+    ]
+    return "\n".join(lines)
 
 
 def evaluation_text(folder: Path, metrics: Mapping[str, Any]) -> str:

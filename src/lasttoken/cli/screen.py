@@ -18,9 +18,18 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 
 from lasttoken.cli.output import drop_standard_output, printing, spelled_out
-from lasttoken.cli.results import duration
+from lasttoken.cli.results import duration, settings_text, trial_text
 from lasttoken.errors import RunError
-from lasttoken.events import EpochEnd, Event, Note, Progress, Resumed, TimeLeft
+from lasttoken.events import (
+    EpochEnd,
+    Event,
+    Note,
+    Progress,
+    Resumed,
+    TimeLeft,
+    TrialBegin,
+    TrialEnd,
+)
 
 _SECONDS_PER_LINE = 10.0  # between two plain progress lines of a phase
 _SECONDS_WORTH_A_LINE = 2.0  # the end of a shorter phase is not told
@@ -98,6 +107,10 @@ class Screen:
                     f"{event.validation_macro_f1:.3f}"
                     f"{' (best so far)' if event.is_best else ''}; {duration(event.seconds)}"
                 )
+            case TrialBegin():
+                self.say(f"trial {event.number} begins: {settings_text(event.settings)}")
+            case TrialEnd():
+                self.show(trial_text(event))
 
     def _show_progress(self, event: Progress) -> None:
         is_due = self._pace.is_due(event)

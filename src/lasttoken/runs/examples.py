@@ -118,6 +118,19 @@ def read_alike(
 def tell_examples(data: RunExamples, on_event: EventCallback) -> None:
     """Tell each split's size and labels, what `lasttoken check` warns of, and rough scores."""
     splits = {name: getattr(data.splits, name) for name in ("train", "validation", "test")}
+    counts_of = tell_counts(splits, on_event)
+    tell_findings(splits, on_event)
+    rare = sorted(label for label in counts_of["train"] if counts_of["test"][label] < FEW_EXAMPLES)
+    if rare:
+        shown = ", ".join(rare[:5]) + (f" and {len(rare) - 5} more" if len(rare) > 5 else "")
+        text = f"fewer than {FEW_EXAMPLES} test examples of: {shown}; their scores are rough"
+        on_event(Note(text, is_warning=True))
+
+
+def tell_counts(
+    splits: Mapping[str, Sequence[Example]], on_event: EventCallback
+) -> dict[str, Counter[str]]:
+    """Tell each split's size and commonest labels; return how often each label stands in it."""
     counts_of = {}
     for name, examples in splits.items():
         counts_of[name] = Counter(str(example.label) for example in examples)
@@ -125,12 +138,7 @@ def tell_examples(data: RunExamples, on_event: EventCallback) -> None:
         shown = ", ".join(f"{label} {count:,}" for label, count in counts[:8])
         more = f" and {len(counts) - 8} more labels" if len(counts) > 8 else ""
         on_event(Note(f"{name}: {len(examples):,} examples ({shown}{more})"))
-    tell_findings(splits, on_event)
-    rare = sorted(label for label in counts_of["train"] if counts_of["test"][label] < FEW_EXAMPLES)
-    if rare:
-        shown = ", ".join(rare[:5]) + (f" and {len(rare) - 5} more" if len(rare) > 5 else "")
-        text = f"fewer than {FEW_EXAMPLES} test examples of: {shown}; their scores are rough"
-        on_event(Note(text, is_warning=True))
+    return counts_of
 
 
 def tell_findings(splits: Mapping[str, Sequence[Example]], on_event: EventCallback) -> None:

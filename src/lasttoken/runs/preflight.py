@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from lasttoken.config import EvaluateConfig, PredictConfig, TrainConfig
+from pathlib import Path
+
+from lasttoken.config import EvaluateConfig, PredictConfig, TrainConfig, TuneConfig
 from lasttoken.data.files import STDIN, find_path
 from lasttoken.data.readers import locate_data
 from lasttoken.launch import process_rank
 from lasttoken.model.location import model_folder
 from lasttoken.model.sources import locate_model
 from lasttoken.runs.lock import check_not_at_work
-from lasttoken.runs.record import run_folder, run_status, settings_of
+from lasttoken.runs.record import (
+    run_folder,
+    run_status,
+    search_folder,
+    search_settings,
+    settings_of,
+)
 from lasttoken.settings import is_number
 
 
@@ -23,6 +31,21 @@ def locate_inputs(config: TrainConfig) -> None:
     folder = run_folder(config)
     if run_status(folder, settings_of(config), overwrite=config.overwrite) == "finished":
         return
+    _locate(config, folder)
+
+
+def locate_search(config: TuneConfig) -> None:
+    """Check the output folder, then the data, then the model; read and write nothing.
+
+    Raises:
+        LastTokenError: as for training.
+    """
+    folder = search_folder(config)
+    run_status(folder, search_settings(config), overwrite=config.overwrite)
+    _locate(config, folder)
+
+
+def _locate(config: TrainConfig, folder: Path) -> None:
     if process_rank() == 0:  # the others find their own main process there
         check_not_at_work(folder)
     locate_data(config.data)

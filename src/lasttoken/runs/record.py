@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from lasttoken.config import TrainConfig
+from lasttoken.config import TrainConfig, TuneConfig
 from lasttoken.durable import is_left_over, replace_file, sweep, telling
 from lasttoken.errors import RunError
 
@@ -24,9 +24,10 @@ RECORD_NAME = "run.json"
 LOCK_NAME = ".lock"
 CHECKPOINTS_NAME = "checkpoints"
 
-# What a run writes beside its record and checkpoints; `--overwrite` removes these, and no others.
+# What a run or a search writes beside record and checkpoints; `--overwrite` removes these alone.
 _RESULTS = ("model", "plots", "predictions", "evaluations", "history.jsonl", "metrics.json",
-            "report.html", "label_issues.csv")  # fmt: skip
+            "report.html", "label_issues.csv",
+            "journal.log", "trials.jsonl", "best.toml")  # fmt: skip
 
 # Settings that say where a result goes and how often it is saved, not what it is.
 _NOT_THE_RESULT = {"output_dir", "overwrite", "checkpoint_minutes", "checkpoint_steps"}
@@ -53,6 +54,17 @@ def run_folder(config: TrainConfig) -> Path:
     if config.output_dir:
         return Path(config.output_dir)
     return Path("runs") / f"{short_name(config.data)}-{short_name(config.model)}"
+
+
+def search_settings(config: TuneConfig) -> dict[str, Any]:
+    """Return the settings that decide a search, but for its time: more time goes on."""
+    return {"tune": True, **{k: v for k, v in settings_of(config).items() if k != "minutes"}}
+
+
+def search_folder(config: TuneConfig) -> Path:
+    """Return the folder given, else one such as runs/movie-reviews-smollm2-tune."""
+    folder = run_folder(config)
+    return folder if config.output_dir else folder.with_name(f"{folder.name}-tune")
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lasttoken.data.splits import Splits, fingerprint
 from lasttoken.durable import telling
 from lasttoken.errors import RunError
 from lasttoken.events import EventCallback, Note
@@ -52,6 +53,21 @@ def check_unchanged(
     if others:
         text = "the run began with " + "; ".join(others) + ": its last bits may differ"
         on_event(Note(text, is_warning=True))
+
+
+def check_same_data(folder: Path, record: Mapping[str, Any], splits: Splits, data: str) -> None:
+    """Check that what is finished was made from the examples that are there today.
+
+    Raises:
+        RunError: it was not.
+    """
+    for name in _SPLITS:
+        if fingerprint(getattr(splits, name)) != record["data"][name]["fingerprint"]:
+            raise RunError(
+                f"--output-dir {folder}: holds this run on other data; {data} has changed",
+                expected="the data of the finished run, or a new folder",
+                remedy="another --output-dir, or --overwrite",
+            )
 
 
 def changed_inputs(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

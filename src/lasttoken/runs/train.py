@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lasttoken.config import TrainConfig
-from lasttoken.data.splits import fingerprint
-from lasttoken.errors import RunError, StoppedError, TerminatedError
+from lasttoken.errors import StoppedError, TerminatedError
 from lasttoken.estimator import TextClassifier
 from lasttoken.evaluation.report.card import write_model_card
 from lasttoken.events import EventCallback, NoteKeeper, Progress
@@ -47,7 +46,12 @@ from lasttoken.runs.results import (
     score,
     write_results,
 )
-from lasttoken.runs.resume import check_unchanged, clear_finished, finish_run_folder
+from lasttoken.runs.resume import (
+    check_same_data,
+    check_unchanged,
+    clear_finished,
+    finish_run_folder,
+)
 from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.saver import check_room_for_checkpoints
 from lasttoken.versions import Stopwatch
@@ -230,14 +234,7 @@ def _finished_before(folder: Path, config: TrainConfig) -> TrainOutcome:
     """Return the results that are there, if the data still is what they were made from."""
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     record = read_record(folder) or {}
-    splits = read_examples(config).splits
-    for name in ("train", "validation", "test"):
-        if fingerprint(getattr(splits, name)) != record["data"][name]["fingerprint"]:
-            raise RunError(
-                f"--output-dir {folder}: holds this run on other data; {config.data} has changed",
-                expected="the data of the finished run, or a new folder",
-                remedy="another --output-dir, or --overwrite",
-            )
+    check_same_data(folder, record, read_examples(config).splits, config.data)
     if (folder / CHECKPOINTS_NAME).exists() and process_rank() == 0:  # a crash behind the last word
         with run_lock(folder):
             clear_finished(folder)
