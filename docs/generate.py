@@ -98,10 +98,11 @@ METRICS_FIELDS = {
 }
 SEARCH_FILES = {
     "best.toml": "the best settings so far, for `lasttoken train DATA --config best.toml`",
-    "trials.jsonl": "one line a trial that is over: the fields of the event `TrialEnd`, and `score`, its "
-    "best epoch's",
+    "trials.jsonl": "one line a trial that is over: the fields of the event `TrialEnd`, and "
+    "`score`, its best epoch's",
     "journal.log": "optuna's journal, from which a search goes on",
-    "run.json": "settings, versions and fingerprints; `status` is `finished` when the time was used",
+    "run.json": "settings, versions and fingerprints; `status` is `finished` when the time is used "
+    "up",
 }
 SCORE_FIELDS = {
     "per_label": "label to its scores (below)",

@@ -93,10 +93,9 @@ def run_tuning(
         )
     watch = Stopwatch()
     folder, settings = search_folder(config), search_settings(config)
-    status = run_status(folder, settings, overwrite=config.overwrite)
     base = TrainConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(TrainConfig)})
     data = read_examples(base, on_event)
-    if status == "finished":
+    if run_status(folder, settings, overwrite=config.overwrite) == "finished":
         record = read_record(folder) or {}
         check_same_data(folder, record, data.splits, config.data)
         if record["minutes"] >= config.minutes:
@@ -108,7 +107,7 @@ def run_tuning(
     record = _new_record(settings, command, data, prepared)
     del prepared  # each trial has a model of its own
     with run_lock(folder):
-        if status == "new":
+        if run_status(folder, settings, overwrite=config.overwrite) == "new":
             open_run_folder(folder, record)
         else:
             check_unchanged(folder, read_record(folder) or {}, record, on_event)

@@ -50,7 +50,7 @@ def open_study(journal: Path, space: str, pruner: BasePruner) -> optuna.Study:
             )
             if not study.trials:
                 study.set_user_attr("space", space)
-        except (ValueError, KeyError, TypeError) as error:  # json's and optuna's own
+        except (ValueError, KeyError, TypeError, AssertionError) as error:  # json's, optuna's
             raise RunError(
                 f"{journal}: not the journal of a search: {error}",
                 expected="the file as lasttoken tune left it",

@@ -44,6 +44,9 @@ _SKIPPED_BEFORE_EVEN, _MOST_SKIPPED = 5, 50
 # A trial that ended the process so often is not begun again.
 _MOST_LOST = 2
 
+# The attribute that says that a trial has begun, and how long it has taken so far.
+_SECONDS = "seconds"
+
 _OF_STATE: Mapping[str, State] = {
     "finished": State.COMPLETE,
     "pruned": State.PRUNED,
@@ -94,6 +97,11 @@ class _Judge:
         self._seconds_left = seconds_left
         self._told = told
         self._on_event = on_event
+        self._started = time.perf_counter()
+
+    def note_seconds(self) -> None:
+        """Write down how long the trial has taken; a death later costs no more than an epoch."""
+        self._trial.set_user_attr(_SECONDS, round(time.perf_counter() - self._started, 3))
 
     def __call__(self, event: Event) -> None:
         """Take an event.
@@ -104,8 +112,9 @@ class _Judge:
         if isinstance(event, EpochEnd):
             self.scores.append(event.validation_macro_f1)
             self._trial.report(self.scores[-1], len(self.scores))
+            self.note_seconds()
         if len(self.scores) < self._num_epochs:
-            if self._seconds_left() <= 0:
+            if self._seconds_left() < 0:
                 raise _EarlyEnd("stopped", "the time was up")
             if isinstance(event, EpochEnd) and self._trial.should_prune():
                 text = f"worse than most trials after epoch {len(self.scores)}"
@@ -134,7 +143,6 @@ class Search:
     def __init__(
         self, journal: Path, space: Space, *, seed: int, seconds: float, on_event: EventCallback
     ) -> None:
-        last_written = journal.stat().st_mtime if journal.exists() else time.time()
         pruner = MedianPruner(_NUM_BEFORE_PRUNING, n_min_trials=_NUM_AT_EPOCH)
         words = "; ".join(f"{name}: {values!r}" for name, values in space.ranges.items())
         self._study = open_study(journal, words, pruner)
@@ -142,7 +150,7 @@ class Search:
         self._seed = seed
         self._told: set[str] = set()
         self._on_event = on_event
-        self._settle_lost(last_written)
+        self._settle_lost()
         spent = sum(trial.seconds for trial in self.trials())
         self._deadline = time.perf_counter() + seconds - spent
 
@@ -151,10 +159,9 @@ class Search:
         ends: list[TrialEnd] = []
         best = float("-inf")
         for trial in self._study.get_trials(deepcopy=False):
-            if "began" not in trial.user_attrs or not trial.state.is_finished():
+            if _SECONDS not in trial.user_attrs or not trial.state.is_finished():
                 continue
             attrs = trial.user_attrs
-            lost = self._study.user_attrs.get(f"seconds of {trial.number}", 0.0)
             scores = tuple(value for _, value in sorted(trial.intermediate_values.items()))
             score = max(scores, default=best)
             end = TrialEnd(
@@ -162,7 +169,7 @@ class Search:
                 settings=attrs["settings"],
                 state=attrs.get("state", "lost"),
                 scores=scores,
-                seconds=attrs.get("seconds", lost),
+                seconds=attrs[_SECONDS],
                 is_best=score > best,
                 reason=attrs.get("reason", "the process ended amid it"),
             )
@@ -178,11 +185,11 @@ class Search:
                 lets exceptions pass.
             after_trial: called when a trial's end is in the journal.
         """
-        for first in self._space.first():
-            if not self._is_known(self._space.effective(first)):
-                self._study.enqueue_trial(first)
+        first = [one for one in self._space.first() if not self._is_known(one)]
         num_skipped = 0
         while num_skipped < _MOST_SKIPPED and self._seconds_left() > 0:
+            if first and not self._study.get_trials(deepcopy=False, states=(State.WAITING,)):
+                self._study.enqueue_trial(first.pop(0))
             trial = self._propose(num_skipped)
             settings = self._space.effective(trial.params)
             if self._is_known(settings) or self._is_too_long(settings):
@@ -214,9 +221,8 @@ class Search:
     def _carry_out(self, trial: Trial, settings: dict[str, Any], attempt: Attempt) -> None:
         number = len(self.trials()) + 1
         self._on_event(TrialBegin(number, settings))
-        started = time.perf_counter()
         trial.set_user_attr("settings", settings)
-        trial.set_user_attr("began", time.time())
+        trial.set_user_attr(_SECONDS, 0.0)
         num_epochs = self._space.num_epochs(settings)
         judge = _Judge(trial, num_epochs, self._seconds_left, self._told, self._on_event)
         state: TrialState = "finished"
@@ -228,7 +234,7 @@ class Search:
         except (ConfigError, OutOfMemoryError) as error:
             state, reason = "failed", str(error).partition("\n")[0]
         trial.set_user_attr("reason", reason)
-        trial.set_user_attr("seconds", round(time.perf_counter() - started, 3))
+        judge.note_seconds()
         trial.set_user_attr("state", state)
         self._tell(trial.number, state, judge.scores)
 
@@ -237,18 +243,15 @@ class Search:
         values = max(scores) if known is State.COMPLETE else None
         self._study.tell(number, values, state=known)
 
-    def _settle_lost(self, last_written: float) -> None:
+    def _settle_lost(self) -> None:
         """Close the trials amid which a process ended."""
         for trial in self._study.get_trials(deepcopy=False, states=(State.RUNNING,)):
             scores = [value for _, value in sorted(trial.intermediate_values.items())]
             if "state" in trial.user_attrs:  # it was over, and all but told
                 self._tell(trial.number, trial.user_attrs["state"], scores)
                 continue
-            if "began" in trial.user_attrs:
-                seconds = max(0.0, last_written - trial.user_attrs["began"])
-                self._study.set_user_attr(f"seconds of {trial.number}", round(seconds, 3))
             self._study.tell(trial.number, state=State.FAIL)
-            if "began" in trial.user_attrs:
+            if _SECONDS in trial.user_attrs:
                 lost = self.trials()[-1]
                 again = "left out from now on" if self._is_known(lost.settings) else "tried again"
                 text = f"trial {lost.number} was lost, the process ended amid it; it is {again}"

@@ -74,7 +74,7 @@ class Space:
         """Return what is tried first: the settings given, then a head on frozen states."""
         frozen = {name: value for name, value in _FROZEN.items() if name in self.ranges}
         second = [{**self.given, **frozen}] if "trainable" in frozen else []
-        return [self.given, *(settings for settings in second if settings != self.given)]
+        return [self.effective(settings) for settings in [self.given, *second]]
 
     def effective(self, proposed: Settings) -> dict[str, Any]:
         """Return what a proposal comes to: without a difference that would change nothing."""
