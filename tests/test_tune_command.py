@@ -7,20 +7,20 @@ import re
 import shlex
 import shutil
 import signal
-import sys
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from killing import KILLED, Runs
 
 from conftest import Command, check_refused, hash_folder, write_reviews
 from lasttoken.cli import main
 from lasttoken.cli.arguments import parse
 from lasttoken.config import TrainConfig, TuneConfig
 from lasttoken.runs.examples import read_examples
-
-sys.path.insert(0, str(Path(__file__).parent / "training"))
-from killing import KILLED, Runs  # noqa: E402
 
 # Nine trials of the tiny model are all there are, so the clock decides nothing.
 SMALL = ("--search", "depth,trainable", "--num-epochs", "2", "--max-length", "32",
@@ -49,9 +49,6 @@ def tried(folder: Path) -> list[tuple[Any, ...]]:
 
 @pytest.fixture(scope="module")
 def searched(tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Searched:
-    from contextlib import redirect_stderr, redirect_stdout
-    from io import StringIO
-
     from lasttoken.training import preparation
 
     folder = tmp_path_factory.mktemp("searched")
@@ -175,40 +172,52 @@ def test_a_search_on_other_data_is_refused(
     check_refused(outcome, found=found, expected="the data of", remedy="another --output-dir")
 
 
-@pytest.mark.parametrize("batch", [3, 9, 17])
-def test_a_search_that_is_killed_amid_a_batch_goes_on_with_the_same_trials(
-    searched: Searched, tiny_gpt2: Path, tmp_path: Path, batch: int
+class Killable(NamedTuple):
+    """A search of three trials, 8 batches each, that dies when it is told to."""
+
+    runs: Runs
+    words: tuple[object, ...]
+    expected: list[tuple[Any, ...]]
+
+
+@pytest.fixture(scope="module")
+def killable(tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killable]:
+    folder = tmp_path_factory.mktemp("killed")
+    data = write_reviews(folder / "reviews.csv")
+    words = ("tune", data, "--model", tiny_gpt2, *SMALL, "--search", "depth")
+    with Runs(folder) as runs:
+        assert runs.run(*words, "--output-dir", "undisturbed") == 0, runs.printed()
+        yield Killable(runs, words, tried(folder / "undisturbed"))
+
+
+@pytest.mark.parametrize(
+    "batch", [pytest.param(n, marks=() if n == 13 else pytest.mark.slow) for n in (1, 8, 13, 24)]
+)
+def test_a_search_that_is_killed_amid_a_trial_goes_on_with_the_same_trials(
+    killable: Killable, batch: int
 ) -> None:
-    words = ("tune", searched.data, "--model", tiny_gpt2, "--output-dir", "search", *SMALL)
-    with Runs(tmp_path) as runs:
-        assert runs.run(*words, stop_at_batch=batch, by=signal.SIGKILL) == KILLED
-        runs.printed()
-        assert runs.run(*words) == 0
-        printed = runs.printed()
-    assert len(re.findall(r"warning: trial \d+ was lost", printed)) == 1
-    rows = trials_of(tmp_path / "search")
-    assert [row["state"] for row in rows].count("lost") == 1
-    assert tried(tmp_path / "search") == tried(searched.folder)
-    assert (tmp_path / "search" / "best.toml").read_text().splitlines()[1:] == (
-        searched.folder / "best.toml"
+    runs, words = killable.runs, (*killable.words, "--output-dir", f"killed-at-{batch}")
+    folder = runs.folder / f"killed-at-{batch}"
+    assert runs.run(*words, stop_at_batch=batch, by=signal.SIGKILL) == KILLED
+    runs.printed()
+    assert runs.run(*words) == 0
+    assert len(re.findall(r"warning: trial \d+ was lost", runs.printed())) == 1
+    assert [row["state"] for row in trials_of(folder)].count("lost") == 1
+    assert tried(folder) == killable.expected
+    assert (folder / "best.toml").read_text().splitlines()[1:] == (
+        runs.folder / "undisturbed" / "best.toml"
     ).read_text().splitlines()[1:]
 
 
-def test_ctrl_c_says_how_to_go_on_and_keeps_the_trials(
-    searched: Searched, tiny_gpt2: Path, tmp_path: Path
-) -> None:
-    words = ("tune", searched.data, "--model", tiny_gpt2, "--output-dir", "search", *SMALL)
-    with Runs(tmp_path) as runs:
-        code = runs.run(*words, stop_at_batch=10, by=signal.SIGINT)
-        printed = runs.printed()
+def test_ctrl_c_says_how_to_go_on_and_keeps_the_trials(killable: Killable) -> None:
+    runs, words = killable.runs, (*killable.words, "--output-dir", "stopped")
+    code = runs.run(*words, stop_at_batch=10, by=signal.SIGINT)
     assert code == 130
-    assert printed.splitlines()[-1].startswith(
-        "interrupted; to go on from what is saved: lasttoken tune"
-    )
-    kept = tried(tmp_path / "search")
-    assert kept
-    assert kept == tried(searched.folder)[: len(kept)]
-    assert (tmp_path / "search" / "best.toml").exists()
+    last_line = runs.printed().splitlines()[-1]
+    assert last_line.startswith("interrupted; to go on from what is saved: lasttoken tune")
+    kept = tried(runs.folder / "stopped")
+    assert kept == killable.expected[:1]
+    assert (runs.folder / "stopped" / "best.toml").exists()
 
 
 def test_best_toml_gives_back_every_setting(
@@ -259,33 +268,35 @@ def test_training_and_search_never_take_each_others_folder(
     searched: Searched, run_copy: Path, lasttoken: Command, tiny_gpt2: Path
 ) -> None:
     model = ("--model", tiny_gpt2)
-    words = (*model, *SMALL[2:-2])
-    into_search = lasttoken("train", searched.data, *words, "--output-dir", searched.folder)
+    into_search = lasttoken(
+        "train", searched.data, *model, *SMALL[2:-2], "--output-dir", searched.folder
+    )
     check_refused(
         into_search,
-        found=f"--output-dir {searched.folder}: holds a run with other settings: tune",
+        found=f"--output-dir {searched.folder}: holds a run with other settings: search, tune",
         expected="a folder that does not exist",
         remedy="another --output-dir",
     )
-    into_run = lasttoken("tune", searched.data, *words, "--output-dir", run_copy)
+    into_run = lasttoken("tune", searched.data, *model, "--output-dir", run_copy)
     assert into_run.code == 2
     assert "tune" in into_run.err.splitlines()[-3]
 
 
-def test_a_torn_journal_of_another_kind_is_refused_by_name(
+def test_a_journal_that_was_overwritten_is_refused_by_name(
     searched: Searched, lasttoken: Command, tiny_gpt2: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(searched.folder, tmp_path / "search")
     (folder / "journal.log").write_bytes(b"no journal\nat all\n")
-    words = ("--model", tiny_gpt2, "--output-dir", folder, *SMALL, "--minutes", "9")
+    words = ("tune", searched.data, "--model", tiny_gpt2, "--output-dir", folder, *SMALL)
     check_refused(
-        lasttoken("tune", searched.data, *words),
+        lasttoken(*words, "--minutes", "9"),
         found=f"{folder / 'journal.log'}: not the journal of a search",
         expected="the file as lasttoken tune left it",
         remedy="bring it back, or --overwrite",
     )
-    assert lasttoken("tune", searched.data, *words, "--overwrite").code == 0
-    assert tried(folder) == tried(searched.folder)
+    assert lasttoken(*words, "--search", "depth", "--overwrite").code == 0
+    assert trials_of(folder)[0]["settings"] == {"depth": None}
+    assert len(trials_of(folder)) == 3
 
 
 def test_several_processes_are_refused(
