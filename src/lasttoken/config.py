@@ -117,7 +117,9 @@ class TuneConfig(TrainConfig):
     """
 
     output_dir: Annotated[str | None, Doc("folder of the search [runs/<data>-<model>-tune]")] = None
-    minutes: Annotated[float, Doc("wall minutes for all trials; more of them later go on")] = 30.0
+    minutes: Annotated[float, Doc("wall minutes in all; given more of them later, it goes on")] = (
+        30.0
+    )
     search: Annotated[
         str | None, Doc("settings that are tried, separated by commas [all that can be]")
     ] = None
