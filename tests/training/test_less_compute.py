@@ -375,11 +375,11 @@ BARELY = {"num_epochs": 1, "learning_rate": 1e-12}  # what is there at the end w
 
 @pytest.mark.parametrize(
     "settings",
-    [{"depth": 2}, {"trainable": "last-2"}, {"depth": "auto"},
+    [{}, {"depth": 2}, {"trainable": "last-2"}, {"depth": "auto"},
      {"trainable": "last-1", "depth": "auto"}],
     ids=str,
 )  # fmt: skip
-def test_less_than_the_whole_model_starts_from_a_fitted_head(
+def test_training_starts_from_a_fitted_head(
     decoder: str, settings: dict[str, Any]
 ) -> None:
     prepared = prepared_for(decoder, **BARELY, **settings)
@@ -399,17 +399,6 @@ def test_less_than_the_whole_model_starts_from_a_fitted_head(
     found = model.hf_model.score.weight.detach().numpy() * result.decisions.temperature
     assert np.abs(expected).max() > 1e-6
     assert np.abs(found - expected).max() <= 0.01 * np.abs(expected).max()
-
-
-def test_the_whole_model_starts_from_a_random_head_and_tells_nothing(decoder: str) -> None:
-    prepared = prepared_for(decoder, **BARELY)
-    before = prepared.loaded.classifier.hf_model.score.weight.detach().clone()
-    events: list[Event] = []
-    result = TextClassifier(decoder, **{**FAST, **BARELY}).train(prepared, on_event=events.append)
-    assert result.extent.starting_head == "random"
-    assert not [e for e in events if isinstance(e, Note) and "head starts" in e.text]
-    after = prepared.loaded.classifier.hf_model.score.weight * result.decisions.temperature
-    assert torch.allclose(after, before, atol=1e-6)
 
 
 @pytest.mark.parametrize("settings", [{"depth": 2}, {"depth": "auto"}], ids=str)

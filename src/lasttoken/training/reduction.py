@@ -4,7 +4,7 @@
 --trainable probe     features -> probe table -> a head is fitted and written
 --trainable last-K    what frozen blocks give, computed once (`training.cache`) -> epochs
 
-Where less than the whole model is kept or learns, epochs start from a fitted head.
+Epochs start from a fitted head.
 """
 
 from __future__ import annotations
