@@ -143,7 +143,7 @@ def saved_folder_is_the_same_classifier(loaded: LoadedModel, folder: Path) -> No
     assert torch.equal(classify(load_for_prediction(folder), texts), logits)
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     classifier = pipeline("text-classification", model=model, tokenizer=str(folder), device="cpu")
-    probs = logits.softmax(-1)
+    probs = loaded.classifier.labels.probs(logits)
     for batch_size in (1, len(texts)):
         answers = classifier(texts, top_k=None, batch_size=batch_size)
         for row, answer in zip(probs, answers):

@@ -237,5 +237,31 @@ def limit_examples(
     kept: list[int] = []
     for label in sorted(places):
         kept.extend(random.permutation(places[label])[: counts[label]].tolist())
+    kept = _with_every_label(kept, [set(task.names(str(e.label))) for e in train], limit)
     on_event(Note(f"--limit: {limit:,} of {len(train):,} examples are used"))
     return tuple(train[place] for place in sorted(kept))
+
+
+def _with_every_label(kept: list[int], names_of: list[set[str]], limit: int) -> list[int]:
+    """Return places that have every label: of sets, one may be in none of those drawn.
+
+    Raises:
+        DatasetError: `limit` is too small for that.
+    """
+    counts = Counter(name for place in kept for name in names_of[place])
+    missing = sorted(set().union(*names_of) - counts.keys())
+    for name in missing:
+        if counts[name]:
+            continue  # it came with another one
+        spare = [p for p in kept if all(counts[each] > 1 for each in names_of[p])]
+        if not spare:
+            raise DatasetError(
+                f"--limit {limit}: too few examples for sets with each of the labels",
+                expected=f"room for an example of every label, {name!r} too",
+                remedy="a larger --limit",
+            )
+        new = next(place for place, names in enumerate(names_of) if name in names)
+        kept = [place for place in kept if place != spare[-1]] + [new]
+        counts.subtract(names_of[spare[-1]])
+        counts.update(names_of[new])
+    return kept
