@@ -183,7 +183,7 @@ class Classifier(nn.Module):
         filler = (0, 0, 0, steady_rows(num_rows) - num_rows)
         with torch.autocast(pooled.device.type, enabled=False):
             rows = nn.functional.pad(pooled.to(head.weight.dtype), filler)
-            logits: Tensor = head(rows)[:num_rows]
+            logits = _apply_head(head, rows)[:num_rows]
         return logits.float()
 
     def _read_packed(
@@ -238,6 +238,18 @@ class Classifier(nn.Module):
         )
         row = torch.arange(len(rows), device=rows.device)
         return tuple(states[row, seqlens - 1] for states in _blocks(output, every_block))
+
+
+def _apply_head(head: nn.Linear, rows: Tensor) -> Tensor:
+    """Return logits (B, C); one logit is computed twice.
+
+    A product with a single vector takes another kernel, whose rounding depends on how many rows
+    there are.
+    """
+    if head.out_features > 1:
+        logits: Tensor = head(rows)
+        return logits
+    return nn.functional.linear(rows, head.weight.repeat(2, 1))[:, :1] + (0 if head.bias is None else head.bias)
 
 
 def _num_prompts(continues: Tensor | None) -> int:
