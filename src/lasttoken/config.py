@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from typing_extensions import Doc
 
 from lasttoken.errors import ConfigError
-from lasttoken.settings import check_ranges, parse_depth, parse_trainable
+from lasttoken.settings import check_ranges, check_task, parse_depth, parse_trainable
 
 PrecisionName = Literal["auto", "fp32", "bf16"]
 InputFormat = Literal["auto", "csv", "tsv", "jsonl", "parquet", "text"]
@@ -28,6 +28,22 @@ _PrecisionAtLeast = Annotated[
 ]
 _Explain = Annotated[ExplainMethod, Doc("how the words that mattered are found")]
 _LabelCheck = Annotated[bool, Doc("look for labels that are probably wrong")]
+
+TaskName = Literal["single-label", "multi-label", "ordinal", "regression"]
+_TaskName = Annotated[
+    TaskName,
+    Doc(
+        "what a text has: one label, any number of labels (multi-label), one of labels in an order "
+        "(ordinal), or a number (regression)"
+    ),
+]
+_LabelSeparator = Annotated[str, Doc("multi-label: between the labels of a set")]
+_LabelColumns = Annotated[
+    str | None, Doc("multi-label: columns of 0 and 1, one a label, separated by commas [none]")
+]
+_LabelOrder = Annotated[
+    str | None, Doc("ordinal: the labels, the lowest first, separated by commas [by number]")
+]
 
 DEFAULT_MODEL = "gpt2"
 
@@ -49,6 +65,10 @@ class TrainConfig:
     label_column: Annotated[str | None, Doc("column that holds the label [guessed, printed]")] = (
         None
     )
+    task: _TaskName = "single-label"
+    label_separator: _LabelSeparator = "|"
+    label_columns: _LabelColumns = None
+    label_order: _LabelOrder = None
     validation: Annotated[str, Doc("file or folder, or the fraction to set aside")] = "0.1"
     test: Annotated[str, Doc("file or folder, or the fraction to set aside")] = "0.1"
     limit: Annotated[int | None, Doc("train on at most this many examples")] = None
@@ -107,6 +127,7 @@ class TrainConfig:
         )  # fmt: skip
         parse_trainable(self.trainable)
         parse_depth(self.depth)
+        check_task(self.task, self.label_separator, self.label_columns, self.label_order)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +164,9 @@ class EvaluateConfig:
     data: Annotated[str, Doc("labeled text, as for train; a test split is used if there is one")]
     text_column: Annotated[str | None, Doc("column that holds the text [as in training]")] = None
     label_column: Annotated[str | None, Doc("column that holds the label [as in training]")] = None
+    label_columns: Annotated[
+        str | None, Doc("multi-label: columns of 0 and 1, one a label [as in training]")
+    ] = None
     encoding: Annotated[str, Doc("encoding of text files")] = "utf-8"
     skip_bad_rows: Annotated[bool, Doc("leave out and count unusable rows")] = False
     limit: Annotated[int | None, Doc("score at most this many examples")] = None
@@ -241,6 +265,10 @@ class CheckConfig:
     label_column: Annotated[str | None, Doc("column that holds the label [guessed, printed]")] = (
         None
     )
+    task: _TaskName = "single-label"
+    label_separator: _LabelSeparator = "|"
+    label_columns: _LabelColumns = None
+    label_order: _LabelOrder = None
     encoding: Annotated[str, Doc("encoding of text files")] = "utf-8"
     json: Annotated[bool, Doc("print the findings as JSON")] = False
 
@@ -251,6 +279,7 @@ class CheckConfig:
             ConfigError: a value is out of its range, or stands without the one it belongs to.
         """
         check_ranges(self, positive=("max_length",))
+        check_task(self.task, self.label_separator, self.label_columns, self.label_order)
         if self.max_length is not None and self.model is None:
             raise ConfigError(
                 f"--max-length {self.max_length} without --model",

@@ -121,6 +121,39 @@ def parse_depth(value: object) -> int | Literal["auto"] | None:
     )
 
 
+def split_names(setting: str | None) -> tuple[str, ...]:
+    """Return the names that a setting lists, separated by commas."""
+    return tuple(name.strip() for name in (setting or "").split(",") if name.strip())
+
+
+def check_task(
+    task: str, separator: str, columns: str | None, order: str | None, flag: str = "--task"
+) -> None:
+    """Check that the settings of a task belong to it.
+
+    Raises:
+        ConfigError: one is of another task, or nothing can stand between labels.
+    """
+    rules = (
+        ("--label-separator", separator, separator != "|", "multi-label"),
+        ("--label-columns", columns, columns is not None, "multi-label"),
+        ("--label-order", order, order is not None, "ordinal"),
+    )
+    for name, value, is_given, owner in rules:
+        if is_given and task != owner:
+            raise ConfigError(
+                f"{name} {value} with {flag} {task}",
+                expected=f"{flag} {owner}, whose labels it is about",
+                remedy=f"{flag} {owner}, or leave {name} out",
+            )
+    if not separator.strip() and separator != "\t":
+        raise ConfigError(
+            f"--label-separator {separator!r}: nothing that could be seen between two labels",
+            expected="a character such as | or ;",
+            remedy="--label-separator ';'",
+        )
+
+
 def check_ranges(
     config: Any,  # noqa: ANN401 - any of the dataclasses above
     positive: tuple[str, ...] = (),

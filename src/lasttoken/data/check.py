@@ -8,14 +8,19 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from lasttoken.data.examples import Example, fold_text
 from lasttoken.data.findings import Finding, by_severity, counted, finding_about, listed, quoted
+from lasttoken.data.tasks import Task
 from lasttoken.data.unicode import fix_texts
+from lasttoken.errors import DatasetError
 
 Splits = Mapping[str, Sequence[Example]]
+
+_SINGLE_LABEL = Task()
 
 FEW_EXAMPLES = 10  # of a label; below it one mistake moves its recall by 0.1 or more
 
@@ -27,18 +32,42 @@ _INVISIBLE = re.compile(
 )
 
 
-def check_examples(splits: Splits, leave_out: Container[str] = ()) -> tuple[Finding, ...]:
+def check_examples(
+    splits: Splits, task: Task = _SINGLE_LABEL, leave_out: Container[str] = ()
+) -> tuple[Finding, ...]:
     """Look for everything that can be told from the examples alone.
 
     Args:
         splits: examples by "train", "validation" and "test"; data that is not split is "train".
+        task: what the labels mean.
         leave_out: kinds of findings not to look for.
 
     Returns:
         Findings, errors first.
     """
-    checks = {kind: check for kind, check in _CHECKS.items() if kind not in leave_out}
-    return by_severity(finding for check in checks.values() for finding in check(splits))
+    named = _by_label(splits, task)
+    kinds = [kind for kind in _CHECKS if kind not in leave_out]
+    findings = [f for k in kinds for f in _CHECKS[k](named if k in _OF_LABELS else splits)]
+    fit = _few_labels(splits) if task.kind == "single_label" else _misfits(splits, task)
+    return by_severity([*fit, *findings])
+
+
+def _by_label(splits: Splits, task: Task) -> Splits:
+    """Return each example once for every label that it has: none of a regression."""
+    if task.kind == "single_label":
+        return splits
+    return {
+        split: [replace(e, label=name) for e in examples for name in task.names(str(e.label))]
+        for split, examples in splits.items()
+    }
+
+
+def _misfits(splits: Splits, task: Task) -> Iterator[Finding]:
+    """Tell labels that training would refuse."""
+    try:
+        task.spec(str(example.label) for example in splits.get("train", ()))
+    except DatasetError as error:
+        yield Finding("task", "error", error.found, error.remedy)
 
 
 def _few_labels(splits: Splits) -> Iterator[Finding]:
@@ -251,8 +280,10 @@ def _copies_of(splits: Splits) -> list[list[tuple[str, Example]]]:
     return list(groups.values())
 
 
+# What is told of labels: looked for once for every label of an example.
+_OF_LABELS = frozenset({"unknown_label", "lookalike_labels", "rare_labels"})
+
 _CHECKS: dict[str, Callable[[Splits], Iterator[Finding]]] = {
-    "one_label": _few_labels,
     "unknown_label": _unknown_labels,
     "lookalike_labels": _lookalike_labels,
     "rare_labels": _rare_labels,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lasttoken.data.columns import ColumnChoice, choose_columns, missing_column
@@ -12,10 +12,12 @@ from lasttoken.data.examples import Example, examples_from_python
 from lasttoken.data.files import STDIN, check_encoding, find_path
 from lasttoken.data.folders import SPLIT_OF, read_tree
 from lasttoken.data.hub import HUB_ID, check_hub, hub_readers
+from lasttoken.data.label_cells import check_label_columns, label_of, placed, sets_hint
 from lasttoken.data.movie_reviews import NAME as SAMPLE_NAME
 from lasttoken.data.movie_reviews import read_movie_reviews
 from lasttoken.data.rows import RowReader
 from lasttoken.data.tables import FORMAT_OF, iter_rows
+from lasttoken.data.tasks import Task
 from lasttoken.errors import DatasetError
 from lasttoken.events import EventCallback, Note, Progress, ignore
 
@@ -30,6 +32,7 @@ __all__ = [
 ]
 
 _PROGRESS_ROWS = 1000
+_SINGLE_LABEL = Task()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ def read_labeled(
     *,
     text_column: str | None = None,
     label_column: str | None = None,
+    task: Task = _SINGLE_LABEL,
     encoding: str = "utf-8",
     skip_bad_rows: bool = False,
     on_event: EventCallback = ignore,
@@ -68,6 +72,7 @@ def read_labeled(
         data: movie-reviews, a table, a folder of tables, a tree of .txt files, or a Hub id.
         text_column: guessed from the column names if None.
         label_column: guessed from the column names if None.
+        task: what the labels mean; may name one column for each label.
         encoding: of text files; a byte order mark wins over it.
         skip_bad_rows: leave out and count the rows that cannot be used.
         on_event: told the progress, the guesses, and what was left out.
@@ -79,16 +84,20 @@ def read_labeled(
     if data == SAMPLE_NAME:
         if Path(data).exists():
             on_event(Note(f"{data} is the sample; the local path is ./{data}", is_warning=True))
-        return LabeledData(SAMPLE_NAME, read_movie_reviews(on_event))
+        check_label_columns((), task, label_column, data)
+        return LabeledData(SAMPLE_NAME, _canonical(read_movie_reviews(on_event), task))
     path = Path(data).expanduser()
     if not path.exists() and not _is_path_like(data):
         readers = hub_readers(data, skip_bad_rows=skip_bad_rows, on_event=on_event)
-        return _read_tables(data.replace("/", "-"), readers, text_column, label_column, on_event)
+        return _read_tables(
+            data.replace("/", "-"), readers, text_column, label_column, task, on_event
+        )
     path = find_path(data)
     if path.is_dir():
         files = _split_tables(path)
         if not files:
-            splits = read_tree(path, encoding=encoding, on_event=on_event)
+            check_label_columns((), task, label_column, data)
+            splits = _canonical(read_tree(path, encoding=encoding, on_event=on_event), task)
             return LabeledData(Path(os.path.abspath(path)).name, splits)
         name = Path(os.path.abspath(path)).name
     else:
@@ -100,7 +109,7 @@ def read_labeled(
         )
         for split, file in files.items()
     }
-    return _read_tables(name, readers, text_column, label_column, on_event)
+    return _read_tables(name, readers, text_column, label_column, task, on_event)
 
 
 def locate_data(data: str) -> None:
@@ -171,42 +180,51 @@ def _read_tables(
     readers: Mapping[str, RowReader],
     text_column: str | None,
     label_column: str | None,
+    task: Task,
     on_event: EventCallback,
 ) -> LabeledData:
     first = next(iter(readers.values()))
+    check_label_columns(first.columns, task, label_column, first.name)
     chosen = choose_columns(
-        first.columns,
+        [column for column in first.columns if column not in task.columns],
         first.sample,
         text_column,
         label_column,
+        need_label=not task.columns,
         source=first.name,
         on_event=on_event,
     )
+    hint = None if chosen.label is None else sets_hint(first.sample, chosen.label)
+    if hint is not None and task.kind == "single_label":
+        on_event(Note(hint, is_warning=True))
     splits = {
-        split: _read_table(reader, chosen, split, on_event) for split, reader in readers.items()
+        split: _read_table(reader, chosen, task, split, on_event)
+        for split, reader in readers.items()
     }
     return LabeledData(name, splits, chosen.text, chosen.label)
 
 
 def _read_table(
-    reader: RowReader, chosen: ColumnChoice, split: str, on_event: EventCallback
+    reader: RowReader, chosen: ColumnChoice, task: Task, split: str, on_event: EventCallback
 ) -> tuple[Example, ...]:
-    text_column, label_column = chosen.text, str(chosen.label)
+    text_column, label_column = chosen
+    check_label_columns(reader.columns, task, label_column, reader.name)
     for column, flag in ((text_column, "--text-column"), (label_column, "--label-column")):
-        if column not in reader.columns:
+        if column is not None and column not in reader.columns:
             raise missing_column(reader.columns, column, flag, f"{reader.name}: ")
+    label_columns = task.columns if label_column is None else (label_column,)
+    needed = {text_column, *label_columns}
     examples = []
-    for number, row in reader.require(text_column, label_column):
-        if not row[label_column]:
-            reader.fault(number, _empty_label(reader.name, number, label_column))
+    for number, row in reader.require(text_column, *label_columns):
+        try:
+            label = label_of(row, label_column, task, f"{reader.name}: row {number:,}")
+        except DatasetError as error:
+            reader.fault(number, error)
             continue
         extra = {
-            key: value
-            for key, value in row.items()
-            if value is not None and key not in (text_column, label_column)
+            key: value for key, value in row.items() if value is not None and key not in needed
         }
-        text = str(row[text_column])
-        examples.append(Example(text, row[label_column], reader.name, number, extra))
+        examples.append(Example(str(row[text_column]), label, reader.name, number, extra))
         if len(examples) % _PROGRESS_ROWS == 0:
             on_event(Progress("read", len(examples), None, "rows", split))
     if not examples:
@@ -219,9 +237,14 @@ def _read_table(
     return tuple(examples)
 
 
-def _empty_label(name: str, number: int, column: str) -> DatasetError:
-    return DatasetError(
-        f"{name}: row {number:,}, column {column!r}: the label is empty",
-        expected="a label in every row",
-        remedy="fill the cell, or give --skip-bad-rows",
-    )
+def _canonical(
+    splits: Mapping[str, tuple[Example, ...]], task: Task
+) -> dict[str, tuple[Example, ...]]:
+    """Return examples, whose labels name folders or come with a sample, as the task has them."""
+    return {
+        split: tuple(
+            replace(e, label=placed(str(e.label), task, f"{e.file}: row {e.row:,}"))
+            for e in examples
+        )
+        for split, examples in splits.items()
+    }

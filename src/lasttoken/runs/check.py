@@ -18,7 +18,12 @@ from lasttoken.events import BadRows, Event, EventCallback, Note
 from lasttoken.model.backbone import load_tokenizer, read_config, token_limit
 from lasttoken.model.sources import fetch_model, locate_model
 from lasttoken.model.tokens import tokenize
-from lasttoken.runs.examples import Columns, describe_lengths, read_alike
+from lasttoken.runs.examples import (
+    Columns,
+    describe_lengths,
+    read_alike,
+    task_of_settings,
+)
 
 
 @dataclass(frozen=True)
@@ -91,10 +96,13 @@ def run_check(config: CheckConfig, *, on_event: EventCallback) -> CheckOutcome:
     except DatasetError as error:
         unreadable = Finding("unreadable", "error", error.found, error.remedy)
         return CheckOutcome(config.data, {}, {}, by_severity([unreadable, *listener.findings]))
-    findings = [*listener.findings, *check_examples(splits)]
+    findings = [*listener.findings, *check_examples(splits, task_of_settings(config))]
     if config.model is not None:
         findings += _token_lengths(config, config.model, splits, on_event)
-    labels = Counter(str(example.label) for example in splits.get("train", ()))
+    task = task_of_settings(config)
+    labels = Counter(
+        name for example in splits.get("train", ()) for name in task.names(str(example.label))
+    )
     return CheckOutcome(
         config.data,
         {split: len(examples) for split, examples in splits.items()},
@@ -105,12 +113,14 @@ def run_check(config: CheckConfig, *, on_event: EventCallback) -> CheckOutcome:
 
 def _read(config: CheckConfig, on_event: EventCallback) -> dict[str, Sequence[Example]]:
     given = Columns(config.text_column, config.label_column)
+    task = task_of_settings(config)
 
     def reader(source: str) -> Callable[[Columns], LabeledData]:
         return lambda columns: read_labeled(
             source,
             text_column=columns.text,
             label_column=columns.label,
+            task=task,
             encoding=config.encoding,
             skip_bad_rows=True,  # so that every one is found, and told
             on_event=on_event,

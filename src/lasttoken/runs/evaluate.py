@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from lasttoken.config import EvaluateConfig
 from lasttoken.data.examples import Example
 from lasttoken.data.readers import LabeledData, iter_rows, locate_data, read_labeled
 from lasttoken.data.splits import fingerprint, limit_examples, tell_leaks
+from lasttoken.data.tasks import Task, name_of, task_of
 from lasttoken.durable import telling
 from lasttoken.errors import ConfigError, LastTokenError, RunError
 from lasttoken.estimator import TextClassifier
@@ -45,6 +45,7 @@ from lasttoken.runs.results import (
     score,
     write_results,
 )
+from lasttoken.settings import check_task, split_names
 from lasttoken.training.preparation import tell_reading_path
 from lasttoken.versions import Stopwatch, machine, package_versions, peak_memory_bytes
 
@@ -79,7 +80,8 @@ def run_evaluation(
     )
     record: ModelRecord = classifier.loaded_.record
     tell_reading_path(classifier.loaded_, told)
-    data = _read(config, record, told)
+    task = _task(config, classifier)
+    data = _read(config, record, task, told)
     folder = _folder(Path(config.run) / "evaluations", data.name, config.data)
     if folder.exists() and not folder.is_dir():
         raise RunError(
@@ -94,16 +96,15 @@ def run_evaluation(
             remedy="--overwrite, to make it anew",
         )
     examples = limit_examples(
-        tuple(data.splits.get("test") or data.all_examples()), config.limit, _SEED, told
+        tuple(data.splits.get("test") or data.all_examples()), config.limit, _SEED, told, task
     )
     settings = report_settings(config, _SEED, examples)
     check_explainable(config.explain, classifier.loaded_)
-    tell_findings({"test": examples}, told)
+    tell_findings({"test": examples}, task, told)
     validation = _validation(config, classifier)
     labels = classifier.loaded_.classifier.labels
     label_ids(labels, examples)  # an unknown label is told before the work begins
-    counts = Counter(str(example.label) for example in examples)
-    shown = ", ".join(f"{label} {count:,}" for label, count in counts.most_common(8))
+    shown = task.describe([str(example.label) for example in examples])
     plural = "s" if len(examples) != 1 else ""
     told(Note(f"scoring {len(examples):,} example{plural} ({shown})"))
     texts = classifier.tokenize([example.text for example in examples], on_event=told)
@@ -215,12 +216,24 @@ def _may_hold(folder: Path, data: str) -> bool:
     return wanted.resolve() in (held, *held.parents)
 
 
-def _read(config: EvaluateConfig, record: ModelRecord, on_event: EventCallback) -> LabeledData:
+def _task(config: EvaluateConfig, classifier: TextClassifier) -> Task:
+    """Return what the labels mean: as in training; the flags may name other columns."""
+    labels, record = classifier.loaded_.classifier.labels, classifier.loaded_.record
+    known = () if config.label_column else tuple(record.label_columns)
+    if config.label_columns is not None:
+        check_task(name_of(labels.kind), labels.separator, config.label_columns, None, "a model of")
+    return task_of(labels, split_names(config.label_columns) or known)
+
+
+def _read(
+    config: EvaluateConfig, record: ModelRecord, task: Task, on_event: EventCallback
+) -> LabeledData:
     def read(columns: Columns) -> LabeledData:
         return read_labeled(
             config.data,
             text_column=columns.text,
             label_column=columns.label,
+            task=task,
             encoding=config.encoding,
             skip_bad_rows=config.skip_bad_rows,
             on_event=on_event,

@@ -5,20 +5,22 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from lasttoken.config import TrainConfig
+from lasttoken.config import CheckConfig, TrainConfig
 from lasttoken.data.check import FEW_EXAMPLES, check_examples
 from lasttoken.data.examples import Example
 from lasttoken.data.readers import LabeledData, read_labeled
 from lasttoken.data.splits import Splits, split_examples
+from lasttoken.data.tasks import Task, kind_of
 from lasttoken.data.unicode import check_unicode
 from lasttoken.errors import ConfigError, DatasetError
 from lasttoken.events import EventCallback, Note, ignore
 from lasttoken.model.tokens import TokenizedTexts
+from lasttoken.settings import split_names
 
 # Told while the data is read and split, or by the test examples of a label; and notes.
 _NOT_LOOKED_FOR = frozenset({"shared_texts", "broken_unicode", "rare_labels", "copies", "lengths"})
@@ -33,11 +35,22 @@ class Columns(NamedTuple):
 
 @dataclass(frozen=True)
 class RunExamples:
-    """The splits of a run and the columns they came from."""
+    """The splits of a run, the columns they came from, and what their labels mean."""
 
     splits: Splits
     text_column: str | None
     label_column: str | None
+    task: Task
+
+
+def task_of_settings(config: TrainConfig | CheckConfig) -> Task:
+    """Return what the labels mean, as the flags say."""
+    return Task(
+        kind_of(config.task),
+        config.label_separator,
+        split_names(config.label_order) or None,
+        split_names(config.label_columns),
+    )
 
 
 def read_examples(config: TrainConfig, on_event: EventCallback = ignore) -> RunExamples:
@@ -47,12 +60,14 @@ def read_examples(config: TrainConfig, on_event: EventCallback = ignore) -> RunE
         DatasetError: the data is not as described.
     """
     given = Columns(config.text_column, config.label_column)
+    task = task_of_settings(config)
 
     def read(source: str, columns: Columns) -> LabeledData:
         return read_labeled(
             source,
             text_column=columns.text,
             label_column=columns.label,
+            task=task,
             encoding=config.encoding,
             skip_bad_rows=config.skip_bad_rows,
             on_event=on_event,
@@ -72,6 +87,7 @@ def read_examples(config: TrainConfig, on_event: EventCallback = ignore) -> RunE
         limit=config.limit,
         seed=config.seed,
         read_other=read_other,
+        task=task,
         on_event=on_event,
     )
     checked = Splits(
@@ -80,7 +96,8 @@ def read_examples(config: TrainConfig, on_event: EventCallback = ignore) -> RunE
             for examples in (splits.train, splits.validation, splits.test)
         )
     )
-    return RunExamples(checked, data.text_column, data.label_column)
+    task = replace(task, name=data.label_column or task.name)
+    return RunExamples(checked, data.text_column, data.label_column, task)
 
 
 def read_alike(
@@ -118,8 +135,8 @@ def read_alike(
 def tell_examples(data: RunExamples, on_event: EventCallback) -> None:
     """Tell each split's size and labels, what `lasttoken check` warns of, and rough scores."""
     splits = {name: getattr(data.splits, name) for name in ("train", "validation", "test")}
-    counts_of = tell_counts(splits, on_event)
-    tell_findings(splits, on_event)
+    counts_of = tell_counts(splits, data.task, on_event)
+    tell_findings(splits, data.task, on_event)
     rare = sorted(label for label in counts_of["train"] if counts_of["test"][label] < FEW_EXAMPLES)
     if rare:
         shown = ", ".join(rare[:5]) + (f" and {len(rare) - 5} more" if len(rare) > 5 else "")
@@ -128,22 +145,22 @@ def tell_examples(data: RunExamples, on_event: EventCallback) -> None:
 
 
 def tell_counts(
-    splits: Mapping[str, Sequence[Example]], on_event: EventCallback
+    splits: Mapping[str, Sequence[Example]], task: Task, on_event: EventCallback
 ) -> dict[str, Counter[str]]:
     """Tell each split's size and commonest labels; return how often each label stands in it."""
     counts_of = {}
     for name, examples in splits.items():
-        counts_of[name] = Counter(str(example.label) for example in examples)
-        counts = counts_of[name].most_common()
-        shown = ", ".join(f"{label} {count:,}" for label, count in counts[:8])
-        more = f" and {len(counts) - 8} more labels" if len(counts) > 8 else ""
-        on_event(Note(f"{name}: {len(examples):,} examples ({shown}{more})"))
+        labels = [str(example.label) for example in examples]
+        counts_of[name] = Counter(each for label in labels for each in task.names(label))
+        on_event(Note(f"{name}: {len(examples):,} examples ({task.describe(labels)})"))
     return counts_of
 
 
-def tell_findings(splits: Mapping[str, Sequence[Example]], on_event: EventCallback) -> None:
+def tell_findings(
+    splits: Mapping[str, Sequence[Example]], task: Task, on_event: EventCallback
+) -> None:
     """Tell what `lasttoken check` warns of and is told nowhere else."""
-    for finding in check_examples(splits, leave_out=_NOT_LOOKED_FOR):
+    for finding in check_examples(splits, task, leave_out=_NOT_LOOKED_FOR):
         if finding.severity == "warning":
             text = f"{finding.found} (lasttoken check tells the rows)"
             on_event(Note(text, is_warning=True))

@@ -8,6 +8,7 @@ from lasttoken.events import EventCallback, Note
 from lasttoken.model.tokens import TokenizedTexts
 from lasttoken.runs.examples import describe_lengths
 from lasttoken.runs.record import CHECKPOINTS_NAME, run_folder
+from lasttoken.settings import split_names
 from lasttoken.training.batches import num_steps_per_epoch
 from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.saver import CheckpointSettings
@@ -28,6 +29,9 @@ def make_classifier(config: TrainConfig) -> TextClassifier:
     """Return the classifier of a run's settings, not fitted yet."""
     return TextClassifier(
         config.model,
+        task=config.task,
+        label_separator=config.label_separator,
+        label_order=split_names(config.label_order) or None,
         num_epochs=config.num_epochs,
         batch_size=config.batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,

@@ -236,7 +236,6 @@ def _check_unchanged(plan: RerunPlan, on_event: EventCallback) -> None:
 
 def _check_model(plan: RerunPlan, data: RunExamples, on_event: EventCallback) -> None:
     """Check the model's weights, and its tokenizer on the test texts."""
-    from lasttoken.data.labels import LabelSpec
     from lasttoken.model.blocks import find_blocks
     from lasttoken.model.device import resolve_device
     from lasttoken.model.folder import load_for_training
@@ -246,7 +245,7 @@ def _check_model(plan: RerunPlan, data: RunExamples, on_event: EventCallback) ->
 
     config, record = plan.config, plan.record
     resolve_device(config.device)
-    labels = LabelSpec.from_labels(str(example.label) for example in data.splits.train)
+    labels = data.task.spec(str(example.label) for example in data.splits.train)
     folder = fetch_model(locate_model(config.model), on_event)
     loaded = load_for_training(folder, labels, seed=config.seed)
     if config.depth not in (None, "auto"):  # the weights are those that are kept, as recorded

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,9 @@ def run_training(
     tell_examples(data, told)
     report = report_settings(config, config.seed, data.splits.test)
     classifier = make_classifier(config)
-    prepared = classifier.prepare(data.splits.train, data.splits.validation, on_event=told)
+    prepared = classifier.prepare(
+        data.splits.train, data.splits.validation, task=data.task, on_event=told
+    )
     check_explainable(report.explain, prepared.loaded)
     if process_rank() > 0:
         classifier.train(prepared, checkpoints=checkpoint_settings(config), on_event=told)
@@ -152,7 +154,7 @@ class _Run:
 def _carry_out(run: _Run, classifier: TextClassifier, told: NoteKeeper) -> TrainOutcome:
     """Train, or go on training; then everything that is made of the result."""
     config, folder, splits, watch = run.config, run.folder, run.data.splits, run.watch
-    labels = run.prepared.loaded.classifier.labels
+    labels = replace(run.prepared.loaded.classifier.labels, scale=1.0)
     baselines = run_baselines(labels, splits.train, splits.test, seed=config.seed, on_event=told)
     watch.lap("baselines")
     label_issues = None
@@ -170,6 +172,7 @@ def _carry_out(run: _Run, classifier: TextClassifier, told: NoteKeeper) -> Train
             "settings": run.record["settings"],
             "text_column": run.data.text_column,
             "label_column": run.data.label_column,
+            "label_columns": run.data.task.columns,
         },
         checkpoints=checkpoint_settings(config),
         tokens_after=int(run.test_texts.lengths.sum()),
