@@ -106,6 +106,12 @@ class EpochEnd:
     seconds: float
     is_best: bool
 
+    @property
+    def score(self) -> float:
+        """Return what chooses the epoch to keep, the larger the better."""
+        f1 = self.validation_macro_f1
+        return -self.validation_loss if f1 is None else f1
+
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
@@ -159,6 +165,13 @@ class TrialEnd:
     scores: tuple[float, ...]
     seconds: float
     is_best: bool
+
+    @property
+    def score(self) -> float:
+        """Return what chooses the epoch to keep, the larger the better."""
+        f1 = self.validation_macro_f1
+        return -self.validation_loss if f1 is None else f1
+
     reason: str = ""
 
     @property

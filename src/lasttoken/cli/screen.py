@@ -100,13 +100,7 @@ class Screen:
                     f"{event.num_steps:,} steps and {len(event.history)} epochs are done"
                 )
             case EpochEnd():
-                self.show(
-                    f"epoch {event.epoch}: train loss {event.train_loss:.3f}, accuracy "
-                    f"{event.train_accuracy:.3f}; validation loss {event.validation_loss:.3f}, "
-                    f"accuracy {event.validation_accuracy:.3f}, macro F1 "
-                    f"{event.validation_macro_f1:.3f}"
-                    f"{' (best so far)' if event.is_best else ''}; {duration(event.seconds)}"
-                )
+                self.show(epoch_text(event))
             case TrialBegin():
                 self.say(f"trial {event.number} begins: {settings_text(event.settings)}")
             case TrialEnd():
@@ -198,3 +192,20 @@ def _rate(rate: float, unit: str) -> str:
     if unit == "bytes":
         return f"{decimal(int(rate))}/s"
     return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.2f} {unit}/s"
+
+
+def epoch_text(event: EpochEnd) -> str:
+    """Return an epoch's line; a regression has losses alone."""
+    train, validation, f1 = (
+        "" if value is None else f", {name} {value:.3f}"
+        for name, value in (
+            ("accuracy", event.train_accuracy),
+            ("accuracy", event.validation_accuracy),
+            ("macro F1", event.validation_macro_f1),
+        )
+    )
+    return (
+        f"epoch {event.epoch}: train loss {event.train_loss:.3f}{train}; validation loss "
+        f"{event.validation_loss:.3f}{validation}{f1}{' (best so far)' if event.is_best else ''}; "
+        f"{duration(event.seconds)}"
+    )

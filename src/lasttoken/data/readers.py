@@ -89,9 +89,8 @@ def read_labeled(
     path = Path(data).expanduser()
     if not path.exists() and not _is_path_like(data):
         readers = hub_readers(data, skip_bad_rows=skip_bad_rows, on_event=on_event)
-        return _read_tables(
-            data.replace("/", "-"), readers, text_column, label_column, task, on_event
-        )
+        name = data.replace("/", "-")
+        return _read_tables(name, readers, text_column, label_column, task, on_event)
     path = find_path(data)
     if path.is_dir():
         files = _split_tables(path)

@@ -249,9 +249,8 @@ def _apply_head(head: nn.Linear, rows: Tensor) -> Tensor:
     if head.out_features > 1:
         logits: Tensor = head(rows)
         return logits
-    return nn.functional.linear(rows, head.weight.repeat(2, 1))[:, :1] + (
-        0 if head.bias is None else head.bias
-    )
+    bias = None if head.bias is None else head.bias.repeat(2)
+    return nn.functional.linear(rows, head.weight.repeat(2, 1), bias)[:, :1]
 
 
 def _num_prompts(continues: Tensor | None) -> int:

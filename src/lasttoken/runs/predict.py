@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from lasttoken.config import PredictConfig
 from lasttoken.data.columns import choose_columns
+from lasttoken.data.labels import LabelSpec
 from lasttoken.data.readers import RowReader, iter_rows
 from lasttoken.data.writers import open_writer
 from lasttoken.errors import ConfigError, DatasetError
@@ -22,6 +23,11 @@ from lasttoken.events import EventCallback, Note, Progress
 from lasttoken.model.device import resolve_device, resolve_precision
 from lasttoken.model.location import model_folder
 from lasttoken.model.record import ModelRecord
+from lasttoken.runs.answer_columns import (
+    answer_column_names,
+    answer_columns,
+    refuse_other_kinds,
+)
 from lasttoken.runs.answers import Answers, AnswerStore
 from lasttoken.runs.facts import weights_sha256
 from lasttoken.training.preparation import tell_reading_path
@@ -29,7 +35,6 @@ from lasttoken.training.preparation import tell_reading_path
 # Texts classified, and kept, at a time: some seconds of work on two cores.
 TEXTS_PER_CHUNK = 2_000
 
-_COLUMNS = ("predicted_label", "predicted_probability")
 _LAST_COLUMNS = ("num_tokens", "truncated")
 _ABSTAINED = "abstained"  # only where a threshold was asked for
 
@@ -74,10 +79,11 @@ def run_prediction(config: PredictConfig, *, on_event: EventCallback) -> Predict
     tell_reading_path(classifier.loaded_, on_event)
     text_column = _text_column(config, reader, classifier.loaded_.record, on_event)
     reader.require(text_column)
-    labels = classifier.loaded_.classifier.labels.labels
+    labels = classifier.loaded_.classifier.labels
+    _check_flags(config, labels)
     threshold = _threshold(config, classifier.loaded_.record, on_event)
     last = _LAST_COLUMNS if threshold is None else (*_LAST_COLUMNS, _ABSTAINED)
-    added = (*_COLUMNS, *(f"probability_{label}" for label in labels), *last)
+    added = (*answer_column_names(labels), *last)
     clashes = [column for column in added if column in reader.columns]
     if clashes:
         raise DatasetError(
@@ -103,7 +109,7 @@ def run_prediction(config: PredictConfig, *, on_event: EventCallback) -> Predict
                 store.keep(texts, answers)
             else:
                 num_found += len(rows)
-            columns = _columns(answers, labels, threshold)
+            columns = _columns(answers, classifier, threshold)
             num_abstained += sum(bool(row.get(_ABSTAINED)) for row in columns)
             writer.write([{**row, **added} for row, added in zip(rows, columns, strict=True)])
             num_texts += len(rows)
@@ -132,6 +138,22 @@ def _text_column(
         source=reader.name,
         on_event=on_event,
     ).text
+
+
+def _check_flags(config: PredictConfig, labels: LabelSpec) -> None:
+    """Check that the flags have a meaning for the model's task.
+
+    Raises:
+        ConfigError: one has none.
+    """
+    for flag, value in (
+        ("--abstain-below", config.abstain_below),
+        ("--target-accuracy", config.target_accuracy),
+    ):
+        if value is not None:
+            refuse_other_kinds(labels, f"{flag} {value}", ("single_label", "ordinal"))
+    if config.uncalibrated:  # thresholds of sets are for calibrated probabilities
+        refuse_other_kinds(labels, "--uncalibrated", ("single_label", "ordinal"))
 
 
 def _threshold(config: PredictConfig, record: ModelRecord, on_event: EventCallback) -> float | None:
@@ -182,20 +204,19 @@ def _context(classifier: TextClassifier, temperature: float) -> dict[str, str]:
 
 
 def _columns(
-    answers: Answers, labels: Sequence[str], threshold: float | None
+    answers: Answers, classifier: TextClassifier, threshold: float | None
 ) -> list[dict[str, Any]]:
     """Return the added columns of each text."""
-    best = answers.probs.argmax(axis=1)
+    labels = classifier.loaded_.classifier.labels
+    columns = answer_columns(labels, answers.probs, classifier.decide(answers.probs))
     return [
         {
-            "predicted_label": labels[best[row]],
-            "predicted_probability": float(probs[best[row]]),
-            **{f"probability_{name}": float(p) for name, p in zip(labels, probs, strict=True)},
-            "num_tokens": int(answers.num_tokens[row]),
-            "truncated": bool(answers.truncated[row]),
-            **({} if threshold is None else {_ABSTAINED: bool(probs[best[row]] < threshold)}),
+            **row,
+            "num_tokens": int(answers.num_tokens[place]),
+            "truncated": bool(answers.truncated[place]),
+            **({} if threshold is None else {_ABSTAINED: row["predicted_probability"] < threshold}),
         }
-        for row, probs in enumerate(answers.probs)
+        for place, row in enumerate(columns)
     ]
 
 

@@ -102,7 +102,9 @@ def run_tuning(
             return _outcome(folder, config, data, _read_trials(folder), was_finished=True)
     _tell_examples(data, on_event)
     splits = data.splits
-    prepared = make_classifier(base).prepare(splits.train, splits.validation, on_event=on_event)
+    prepared = make_classifier(base).prepare(
+        splits.train, splits.validation, task=data.task, on_event=on_event
+    )
     space = make_space(dataclasses.asdict(base), _extents(prepared), config.search)
     record = _new_record(settings, command, data, prepared)
     del prepared  # each trial has a model of its own
@@ -136,7 +138,9 @@ def _try_settings(
 
     def attempt(settings: Settings, judge: EventCallback) -> None:
         classifier = make_classifier(dataclasses.replace(base, **settings))
-        prepared = classifier.prepare(data.splits.train, data.splits.validation, on_event=judge)
+        prepared = classifier.prepare(
+            data.splits.train, data.splits.validation, task=data.task, on_event=judge
+        )
         classifier.train(prepared, on_event=judge)
 
     def keep() -> None:
@@ -222,8 +226,8 @@ def _check_any(trials: Sequence[TrialEnd], config: TuneConfig) -> None:
 
 def _tell_examples(data: RunExamples, on_event: EventCallback) -> None:
     splits = {"train": data.splits.train, "validation": data.splits.validation}
-    tell_counts(splits, on_event)
-    tell_findings(splits, on_event)
+    tell_counts(splits, data.task, on_event)
+    tell_findings(splits, data.task, on_event)
     text = f"test: {len(data.splits.test):,} examples are set aside; no trial reads them"
     on_event(Note(text))
 

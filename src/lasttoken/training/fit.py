@@ -27,7 +27,7 @@ from lasttoken.training.batches import (
 )
 from lasttoken.training.cache import TrainingInputs, frozen_inputs
 from lasttoken.training.checkpoint import Checkpoint
-from lasttoken.training.choosing import pass_scores
+from lasttoken.training.judging import pass_scores
 from lasttoken.training.loop import train, validation
 from lasttoken.training.optim import make_optimizer, make_schedule, rate_at
 from lasttoken.training.passes import PassSoFar
@@ -61,7 +61,7 @@ def fit(
     tokens_after: int = 0,
     on_event: EventCallback = ignore,
 ) -> FitResult:
-    """Train for several epochs and keep the best by validation; see `training.choosing`.
+    """Train for several epochs and keep the best by validation; see `training.judging`.
 
     With `trainable="probe"` there are no epochs, and no checkpoints: the head is fitted.
 
@@ -200,7 +200,7 @@ def _fit(
                 is_best=False,
             )
             logits = in_order(validated, validation_order, world)
-            row = _end_epoch(state, row, scores.to_maximize, logits, classifier, settings)
+            row = _end_epoch(state, row, logits, classifier, settings)
             on_event(row)
             saver.after_epoch(is_best=row.is_best)
         saver.after_training()
@@ -265,18 +265,17 @@ def _finish_head(
 def _end_epoch(
     state: TrainState,
     row: EpochEnd,
-    to_maximize: float,
     logits: NDArray[np.float32],
     classifier: Classifier,
     settings: FitSettings,
 ) -> EpochEnd:
     """Note a finished epoch in the state and copy its weights aside if it is the best so far."""
-    row = replace(row, is_best=to_maximize > state.best_metric)
+    row = replace(row, is_best=row.score > state.best_metric)
     state.epoch, state.step = row.epoch, row.step
     state.history.append(row)
     state.so_far, state.epoch_started = PassSoFar(), time.perf_counter()
     if row.is_best:
-        state.best_epoch, state.best_metric = row.epoch, to_maximize
+        state.best_epoch, state.best_metric = row.epoch, row.score
         state.best_logits, state.best_weights = logits, None
         if row.epoch < settings.num_epochs:  # the last epoch cannot be overwritten
             state.best_weights = {

@@ -22,8 +22,8 @@ from lasttoken.evaluation.folds import stratified_sample
 from lasttoken.events import EpochEnd, EventCallback, Note
 from lasttoken.model.frozen import frozen_but_last
 from lasttoken.model.tokens import TokenizedTexts
-from lasttoken.training.choosing import pass_scores
 from lasttoken.training.features import features_shape, fill_features, take_texts
+from lasttoken.training.judging import pass_scores
 from lasttoken.training.passes import PassResult
 from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.probe_heads import (

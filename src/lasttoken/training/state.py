@@ -78,7 +78,7 @@ class TrainState:
         epoch: epochs finished.
         step: optimizer steps taken.
         best_epoch: counted from 1; 0 before the first.
-        best_metric: of the best epoch, as `training.choosing` measures it.
+        best_metric: `EpochEnd.score` of the best epoch.
         history: the numbers of every finished epoch.
         best_weights: what training changes, as it was after the best epoch, on the CPU; None while
             the model holds it itself.

@@ -110,7 +110,7 @@ class _Judge:
             _EarlyEnd: the trial is worse than most, or the time is up.
         """
         if isinstance(event, EpochEnd):
-            self.scores.append(event.validation_macro_f1)
+            self.scores.append(event.score)
             self._trial.report(self.scores[-1], len(self.scores))
             self.note_seconds()
         if len(self.scores) < self._num_epochs:

@@ -1,0 +1,92 @@
+"""The columns that `lasttoken predict` appends: what was decided, and how probable it is.
+
+single-label, ordinal    predicted_label, predicted_probability, probability_LABEL ...
+multi-label              predicted_labels, probability_LABEL ...
+regression               predicted_value
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lasttoken.data.labels import LabelSpec
+from lasttoken.data.tasks import name_of
+from lasttoken.data.written import LabelKind, join_set
+from lasttoken.errors import ConfigError
+
+_Decisions = NDArray[Any]
+_Probs = NDArray[np.float64]
+
+
+def answer_column_names(labels: LabelSpec) -> tuple[str, ...]:
+    """Return the names of the columns, in their order."""
+    form = _FORMS[labels.kind]
+    return (*form.names, *(f"probability_{label}" for label in labels.labels if form.has_probs))
+
+
+def answer_columns(
+    labels: LabelSpec, probs: NDArray[np.float64], decisions: NDArray[Any]
+) -> list[dict[str, Any]]:
+    """Return the columns of each text.
+
+    Args:
+        labels: of the model.
+        probs: (N, C), or (N, 1) numbers.
+        decisions: N of them, as `Predictor.decide` gives them.
+    """
+    names = answer_column_names(labels)
+    values = _FORMS[labels.kind].values
+    return [
+        dict(zip(names, values(labels, row, decision), strict=True))
+        for row, decision in zip(probs, decisions, strict=True)
+    ]
+
+
+def refuse_other_kinds(labels: LabelSpec, flag: str, kinds: Sequence[LabelKind]) -> None:
+    """Refuse a flag that has no meaning for a task.
+
+    Raises:
+        ConfigError: the model's task is none of `kinds`.
+    """
+    if labels.kind not in kinds:
+        raise ConfigError(
+            f"{flag} with a model of task {name_of(labels.kind)}",
+            expected="a model of task " + " or ".join(map(name_of, kinds)),
+            remedy=f"leave {flag.split()[0]} out",
+        )
+
+
+def _of_one_label(labels: LabelSpec, probs: _Probs, decision: Any) -> tuple[Any, ...]:  # noqa: ANN401 - by kind
+    return labels.labels[decision], float(probs[decision]), *probs.tolist()
+
+
+def _of_sets(labels: LabelSpec, probs: _Probs, decision: Any) -> tuple[Any, ...]:  # noqa: ANN401 - by kind
+    given = (name for name, is_given in zip(labels.labels, decision, strict=True) if is_given)
+    return join_set(given, labels.separator), *probs.tolist()
+
+
+def _of_numbers(labels: LabelSpec, probs: _Probs, decision: Any) -> tuple[Any, ...]:  # noqa: ANN401 - by kind
+    return (float(decision),)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """The columns of one kind of task: names before the probabilities, whether there are any."""
+
+    names: tuple[str, ...]
+    has_probs: bool
+    values: Callable[[LabelSpec, _Probs, Any], tuple[Any, ...]]
+
+
+_ONE_LABEL = _Form(("predicted_label", "predicted_probability"), True, _of_one_label)
+_FORMS: dict[LabelKind, _Form] = {
+    "single_label": _ONE_LABEL,
+    "multi_label": _Form(("predicted_labels",), True, _of_sets),
+    "ordinal": _ONE_LABEL,
+    "regression": _Form(("predicted_value",), False, _of_numbers),
+}
