@@ -167,14 +167,6 @@ class TrialEnd:
     is_best: bool
 
     @property
-    def score(self) -> float:
-        """Return what chooses the epoch to keep, the larger the better."""
-        f1 = self.validation_macro_f1
-        return -self.validation_loss if f1 is None else f1
-
-    reason: str = ""
-
-    @property
     def score(self) -> float | None:
         """Return the best epoch's score, or None before the end of the first."""
         return max(self.scores, default=None)
