@@ -132,8 +132,15 @@ def check_explainable(method: ExplainMethod, loaded: LoadedModel) -> None:
     """Check, before the work, that the words of texts can be told apart.
 
     Raises:
-        ConfigError: integrated gradients of a tokenizer that does not tell where tokens stand.
+        ConfigError: integrated gradients of a tokenizer that does not tell where tokens stand, or
+            a task whose report cannot be written yet.
     """
+    if loaded.classifier.labels.kind in ("multi_label", "regression"):
+        raise ConfigError(
+            f"task {loaded.classifier.labels.kind}: its report cannot be written yet",
+            expected="single-label or ordinal",
+            remedy="TextClassifier in Python, which learns it",
+        )
     if method == "integrated-gradients" and not has_places(loaded):
         raise ConfigError(
             "--explain integrated-gradients: the model's tokenizer does not tell where its tokens "
