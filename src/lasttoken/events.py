@@ -165,6 +165,7 @@ class TrialEnd:
     scores: tuple[float, ...]
     seconds: float
     is_best: bool
+    reason: str = ""
 
     @property
     def score(self) -> float | None:
