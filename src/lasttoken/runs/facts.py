@@ -16,7 +16,6 @@ from torch import nn
 
 from lasttoken.data.samples import SAMPLE_DATA, SAMPLE_MODELS
 from lasttoken.data.splits import fingerprint
-from lasttoken.data.tasks import name_of
 from lasttoken.launch import world_size
 from lasttoken.model.tokens import TokenizedTexts
 from lasttoken.runs.examples import RunExamples
@@ -61,7 +60,6 @@ def new_record(
             "long_blocks_reason": prepared.loaded.classifier.proof.long_blocks_reason,
             "text_column": data.text_column,
             "label_column": data.label_column,
-            "task": name_of(prepared.loaded.classifier.labels.kind),
             "labels": list(prepared.loaded.classifier.labels.labels),
             "trainable": prepared.settings.trainable,
             "depth": prepared.settings.keeps or prepared.num_blocks,  # or "auto": see the results
