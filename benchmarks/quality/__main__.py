@@ -129,12 +129,12 @@ def tell(todo: Sequence[Planned], wanted: Sequence[Cell]) -> None:
 
 def spoken(seconds: float) -> str:
     """Return a time in words."""
-    return f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{max(0.0, seconds) / 60:.0f} min"
 
 
 def reason(error: Exception) -> str:
     """Return the message at the end of a worker's log, without the traceback before it."""
-    return str(error).rpartition("Error: ")[2]
+    return str(error).rpartition("Error: ")[2]  # all of it, where there is no traceback
 
 
 def run_all(todo: Sequence[Planned], options: argparse.Namespace) -> int:
