@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import time
 from functools import cache
 from pathlib import Path
@@ -80,6 +81,7 @@ def _measured(cell: Cell, settings: dict[str, Any], folder: Path, threads: int) 
         job["model"] = str(_model(entrant.model))
     python = str(python_of(entrant.environment)) if entrant.environment else None
     contender = Contender(cell.name, entrant.entry, entrant.kind, job, python=python)
+    busy = os.getloadavg()[0]
     started = time.perf_counter()
     report = run_to_end(contender, threads)
     total = time.perf_counter() - started
@@ -103,6 +105,7 @@ def _measured(cell: Cell, settings: dict[str, Any], folder: Path, threads: int) 
         **counts,
         "details": {key: report[key] for key in _DETAILS if key in report},
         "threads": threads,
+        "load_before": round(busy, 2),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         **machine_record(),
         **({"versions": report["versions"]} if "versions" in report else {}),
