@@ -40,9 +40,11 @@ def data(tmp_path):
 def kept(tmp_path, monkeypatch):
     """An empty folder of results."""
     monkeypatch.setattr(cells, "FOLDER", tmp_path / "results")
-    comparisons.kept.cache_clear()
+    for cached in (comparisons.kept, comparisons.difference):
+        cached.cache_clear()
     yield tmp_path / "results"
-    comparisons.kept.cache_clear()
+    for cached in (comparisons.kept, comparisons.difference):
+        cached.cache_clear()
 
 
 def counts(split):

@@ -35,6 +35,7 @@ def records(data: str, size: str, contender: str) -> Records:
     return kept().get((data, size, contender), {})
 
 
+@cache
 def difference(data: str, size: str, first: str, second: str) -> Difference | None:
     """Return what the first contender has over the second, over the seeds that both have."""
     one, other = records(data, size, first), records(data, size, second)
@@ -45,14 +46,11 @@ def difference(data: str, size: str, first: str, second: str) -> Difference | No
     used = [each[seed]["test_sha256"] for each in (one, other) for seed in seeds]
     if set(used) != {truth["test_sha256"]}:
         raise SystemExit(f"{data} {size}: {first} and {second} answered different test examples")
-    flags, answers = (
-        unpacked(truth["truth"], len(truth["labels"])),
-        [
-            [unpacked(each[seed]["predicted"], len(truth["labels"])) for seed in seeds]
-            for each in (one, other)
-        ],
-    )
-    return paired(SETS[data].metric, flags, *answers)
+    num_labels = len(truth["labels"])
+    answers = [
+        [unpacked(each[seed]["predicted"], num_labels) for seed in seeds] for each in (one, other)
+    ]
+    return paired(SETS[data].metric, unpacked(truth["truth"], num_labels), *answers)
 
 
 def mean_of(found: Mapping[int, Mapping[str, Any]], key: str) -> float:
