@@ -379,9 +379,7 @@ BARELY = {"num_epochs": 1, "learning_rate": 1e-12}  # what is there at the end w
      {"trainable": "last-1", "depth": "auto"}],
     ids=str,
 )  # fmt: skip
-def test_training_starts_from_a_fitted_head(
-    decoder: str, settings: dict[str, Any]
-) -> None:
+def test_training_starts_from_a_fitted_head(decoder: str, settings: dict[str, Any]) -> None:
     prepared = prepared_for(decoder, **BARELY, **settings)
     classifier = TextClassifier(decoder, **{**FAST, **BARELY, **settings})
     events: list[Event] = []

@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lasttoken.cli.results import trial_text
 from lasttoken.config import TrainConfig
 from lasttoken.errors import ConfigError, RunError
 from lasttoken.events import EpochEnd, Event, EventCallback, Note, Progress, TrialBegin, TrialEnd
@@ -249,6 +251,26 @@ def test_a_trial_that_fails_is_told_and_the_search_goes_on(clock: Clock, tmp_pat
     ends = [event for event in events if isinstance(event, TrialEnd)]
     assert ends == trials
     assert [event.number for event in events if isinstance(event, TrialBegin)] == list(range(1, 21))
+
+
+def test_numbers_are_searched_by_their_loss(clock: Clock, tmp_path: Path) -> None:
+    search, space = make(tmp_path / "j", names="learning_rate", num_epochs=1)
+    losses = iter([0.9, 0.4, 0.6])
+
+    def attempt(settings: dict[str, Any], judge: EventCallback) -> None:
+        loss = next(losses, None)
+        if loss is None:
+            raise Enough
+        row = epoch_end(1, 0.0)
+        judge(replace(row, validation_loss=loss, validation_macro_f1=None))
+
+    with pytest.raises(Enough):
+        search.run(attempt, lambda: None)
+    trials = search.trials()
+    assert [trial.score for trial in trials] == [-0.9, -0.4, -0.6]
+    assert [trial.is_best for trial in trials] == [True, True, False]
+    assert {trial.metric for trial in trials} == {"loss"}
+    assert "loss by epoch 0.400 (best so far)" in trial_text(trials[1])
 
 
 def test_warnings_are_told_once_and_the_rest_of_a_trials_talk_is_not(

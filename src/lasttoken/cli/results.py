@@ -38,13 +38,17 @@ def training_text(
 
 def trial_text(trial: TrialEnd) -> str:
     """Return a trial's settings, its score after each epoch, its seconds, and how it ended."""
-    scores = ", ".join(f"{score:.3f}" for score in trial.scores) or "none"
+    scores = ", ".join(_shown_score(trial, score) for score in trial.scores) or "none"
     best = " (best so far)" if trial.is_best else ""
     ended = f"; {trial.state}: {trial.reason}" if trial.reason else ""
     return (
-        f"trial {trial.number}: macro F1 by epoch {scores}{best}; {settings_text(trial.settings)}; "
+        f"trial {trial.number}: {trial.metric} by epoch {scores}{best}; {settings_text(trial.settings)}; "
         f"{duration(trial.seconds)}{ended}"
     )
+
+
+def _shown_score(trial: TrialEnd, score: float) -> str:
+    return f"{-score if trial.metric == 'loss' else score:.3f}"
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
@@ -68,11 +72,13 @@ def tuning_text(
     lines.append(f"{len(trials)} trials ({counts}) in {duration(sum(t.seconds for t in trials))}")
     first = trials[0]
     if first.score is not None and first is not best:
-        lines.append(f"first     trial 1: macro F1 {first.score:.3f}, with the settings given")
+        shown = _shown_score(first, first.score)
+        lines.append(f"first     trial 1: {first.metric} {shown}, with the settings given")
+    shown = _shown_score(best, max(best.scores))
     lines += [
-        f"best      trial {best.number}: macro F1 {best.score:.3f}; {settings_text(best.settings)}",
-        f"          the best of {len(trials)} on {num_validation:,} validation examples: a little "
-        "too high for that; the test, which no trial has read, will tell",
+        f"best      trial {best.number}: {best.metric} {shown}; {settings_text(best.settings)}",
+        f"          the best of {len(trials)} on {num_validation:,} validation examples: it looks a "
+        "little better than it is; the test, which no trial has read, will tell",
         f"settings  {folder / 'best.toml'}",
         f"train     {command}",
     ]
