@@ -254,7 +254,7 @@ def test_a_trial_that_fails_is_told_and_the_search_goes_on(clock: Clock, tmp_pat
 
 
 def test_numbers_are_searched_by_their_loss(clock: Clock, tmp_path: Path) -> None:
-    search, space = make(tmp_path / "j", names="learning_rate", num_epochs=1)
+    search, _ = make(tmp_path / "j", names="learning_rate", num_epochs=1)
     losses = iter([0.9, 0.4, 0.6])
 
     def attempt(settings: dict[str, Any], judge: EventCallback) -> None:

@@ -42,8 +42,8 @@ def trial_text(trial: TrialEnd) -> str:
     best = " (best so far)" if trial.is_best else ""
     ended = f"; {trial.state}: {trial.reason}" if trial.reason else ""
     return (
-        f"trial {trial.number}: {trial.metric} by epoch {scores}{best}; {settings_text(trial.settings)}; "
-        f"{duration(trial.seconds)}{ended}"
+        f"trial {trial.number}: {trial.metric} by epoch {scores}{best}; "
+        f"{settings_text(trial.settings)}; {duration(trial.seconds)}{ended}"
     )
 
 
@@ -77,8 +77,8 @@ def tuning_text(
     shown = _shown_score(best, max(best.scores))
     lines += [
         f"best      trial {best.number}: {best.metric} {shown}; {settings_text(best.settings)}",
-        f"          the best of {len(trials)} on {num_validation:,} validation examples: it looks a "
-        "little better than it is; the test, which no trial has read, will tell",
+        f"          the best of {len(trials)} on {num_validation:,} validation examples: it looks "
+        "a little better than it is; the test, which no trial has read, will tell",
         f"settings  {folder / 'best.toml'}",
         f"train     {command}",
     ]
