@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from lasttoken.data.examples import Example
 from lasttoken.durable import replace_file
 from lasttoken.evaluation.abstaining import Level, choose_level
-from lasttoken.evaluation.baseline import BaselineResult
+from lasttoken.evaluation.baseline import BaselineResult, Scores
 from lasttoken.evaluation.calibration import calibration_dict
 from lasttoken.evaluation.curves import ranking_dict
 from lasttoken.evaluation.decisions import Decisions
 from lasttoken.evaluation.failures import confused_pairs
 from lasttoken.evaluation.intervals import score_intervals, wilson
-from lasttoken.evaluation.metrics import LabelIds, Probs, classification_metrics
+from lasttoken.evaluation.metrics import LabelIds, Probs, as_sets, classification_metrics
 from lasttoken.evaluation.paired import paired_difference
 from lasttoken.evaluation.slices import column_values, length_ranges, slices_dict
 from lasttoken.evaluation.thresholds import thresholds_dict
@@ -61,7 +61,7 @@ def evaluation_dict(
     labels: Sequence[str],
     decisions: Decisions,
     validation: tuple[LabelIds, Probs] | None,
-    baselines: Sequence[BaselineResult],
+    baselines: Sequence[BaselineResult[Scores]],
     slice_by: Sequence[str] = (),
     precision_at_least: float | None = None,
     seed: int,
@@ -80,6 +80,7 @@ def evaluation_dict(
     """
     rng = np.random.default_rng(seed)
     label_ids, probs = test.label_ids, test.probs
+    is_label = as_sets(label_ids, len(labels))
     scores = scores_dict(label_ids, probs, labels, rng)
     calibration = _calibration(test, decisions.temperature, rng)
     calibration["after"]["brier_interval"] = scores["intervals"]["brier"]  # the same score
@@ -94,12 +95,12 @@ def evaluation_dict(
             baseline.name: _baseline(baseline, label_ids, probs, rng) for baseline in baselines
         },
         "confused_pairs": confused_pairs(test.examples, label_ids, probs, labels),
-        "ranking": ranking_dict(label_ids, probs, labels, rng=rng),
+        "ranking": ranking_dict(is_label, probs, labels, rng=rng),
         "calibration": calibration,
         "abstaining": abstaining_dict(label_ids, probs, decisions.coverage_levels),
         "thresholds": thresholds_dict(
-            (label_ids, probs),
-            validation,
+            (is_label, probs),
+            None if validation is None else (as_sets(validation[0], len(labels)), validation[1]),
             decisions.thresholds,
             labels,
             precision_at_least=precision_at_least,
@@ -181,13 +182,13 @@ def scores_dict(
 
 
 def _baseline(
-    baseline: BaselineResult, label_ids: LabelIds, probs: Probs, rng: np.random.Generator
+    baseline: BaselineResult[Scores], label_ids: LabelIds, probs: Probs, rng: np.random.Generator
 ) -> dict[str, Any]:
     """Return a baseline's scores, its difference to the model, and how it was made."""
     scores: dict[str, Any] = {}
-    if baseline.metrics is not None and baseline.predicted_ids is not None:
+    if baseline.metrics is not None and baseline.answers is not None:
         difference = paired_difference(
-            label_ids, probs.argmax(axis=1), baseline.predicted_ids, probs.shape[1], rng=rng
+            label_ids, probs.argmax(axis=1), baseline.answers, probs.shape[1], rng=rng
         )
         scores = {**baseline.metrics.to_dict(), "difference": difference.to_dict()}
     return {
