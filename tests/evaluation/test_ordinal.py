@@ -36,8 +36,8 @@ def test_every_score_is_scikit_learns_or_scipys(pairs: list[tuple[int, int]]) ->
     found = ordinal_scores(true, predicted, 5)
     assert found["mae"] == pytest.approx(mean_absolute_error(true, predicted))
     assert found["within_one"] == pytest.approx(np.mean(np.abs(true - predicted) <= 1))
-    assert sum(found["distances"]) == len(pairs)
-    assert found["distances"][0] == int((true == predicted).sum())
+    assert sum(each["examples"] for each in found["distances"]) == len(pairs)
+    assert found["distances"][0]["share"] == pytest.approx((true == predicted).mean())
     if np.ptp(true) > 0 and np.ptp(predicted) > 0:
         kappa = cohen_kappa_score(true, predicted, weights="quadratic", labels=range(5))
         assert found["quadratic_weighted_kappa"] == pytest.approx(kappa)

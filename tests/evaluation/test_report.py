@@ -24,16 +24,11 @@ import pytest
 from answered import MISTAKES, failed_baseline, numbers
 from scipy.special import softmax
 
-from lasttoken.evaluation.compare import comparison_dict
+from lasttoken.evaluation.compare import Answers, comparison_dict
 from lasttoken.evaluation.report.figures import plot_labels
+from lasttoken.evaluation.report.layouts import BESIDE_UP_TO, SECTIONS
 from lasttoken.evaluation.report.numbers import FILTERS, At
-from lasttoken.evaluation.report.page import (
-    BESIDE_UP_TO,
-    SECTIONS,
-    render_report,
-    write_comparison,
-    write_report,
-)
+from lasttoken.evaluation.report.page import render_report, write_comparison, write_report
 from lasttoken.evaluation.report.plots import write_plots
 
 EVIL = "<script>alert(1)</script>"
@@ -178,12 +173,13 @@ def test_every_number_of_a_comparison_is_one_of_the_file(tmp_path: Path) -> None
     label_ids = np.array(MISTAKES[0])
     rng = np.random.default_rng(1)
     answers = {
-        name: softmax(rng.normal(size=(len(label_ids), 2)), axis=1) for name in ("a/1", "b~2", "c")
+        name: Answers(softmax(rng.normal(size=(len(label_ids), 2)), axis=1))
+        for name in ("a/1", "b~2", "c")
     }
     cost = {"training_seconds": 1234.5, "peak_memory_bytes": 3 * 2**30, "model_bytes": 5 * 2**20,
             "texts_per_second": None}  # fmt: skip
     content = {
-        **comparison_dict(label_ids, answers, ("no", "0.5"), seed=1),
+        **comparison_dict(label_ids, answers, ("no", "0.5"), task="single-label", seed=1),
         "title": "a/1 and b~2 and c",
         "cost": dict.fromkeys(answers, cost),
         "differing_settings": {"learning_rate": {"a/1": "5e-05", "b~2": "0.0001", "c": "7"}},

@@ -7,11 +7,14 @@ An ordinal task is scored as any task of single labels, and by these on top.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lasttoken.evaluation.baseline import BaselineResult, Scores
+from lasttoken.evaluation.evaluate import evaluation_dict
 from lasttoken.evaluation.intervals import (
     CONFIDENCE,
     Interval,
@@ -20,7 +23,8 @@ from lasttoken.evaluation.intervals import (
     spearman_interval,
     wilson,
 )
-from lasttoken.evaluation.metrics import LabelIds
+from lasttoken.evaluation.metrics import LabelIds, Probs
+from lasttoken.evaluation.scored import ScoredExamples
 
 
 def ordinal_scores(label_ids: LabelIds, predicted_ids: LabelIds, num_labels: int) -> dict[str, Any]:
@@ -53,7 +57,10 @@ def ordinal_scores(label_ids: LabelIds, predicted_ids: LabelIds, num_labels: int
         if both_vary
         else None,
         "spearman": float(spearmanr(label_ids, predicted_ids).statistic) if both_vary else None,
-        "distances": np.bincount(distance, minlength=num_labels).tolist(),
+        "distances": [
+            {"places": places, "examples": count, "share": count / len(distance)}
+            for places, count in enumerate(np.bincount(distance, minlength=num_labels).tolist())
+        ],
     }
 
 
@@ -71,7 +78,7 @@ def ordinal_intervals(
     true, predicted = np.divmod(cells, num_labels)
     drawn = [_of_counts(draw, true, predicted) for draw in drawn_counts(counts, rng)]
     mae, kappa = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
-    near = int(exact["distances"][0] + exact["distances"][1])
+    near = sum(entry["examples"] for entry in exact["distances"][:2])
     return {
         "mae": middle(mae),
         "within_one": wilson(near, len(label_ids)),
@@ -100,6 +107,60 @@ def ordinal_difference(
     tail = (1 - confidence) / 2
     low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail])
     return {"mae": float(gap.mean()), "mae_interval": [float(low), float(high)]}
+
+
+def ordinal_evaluation_dict(
+    test: ScoredExamples,
+    *,
+    labels: Sequence[str],
+    validation: tuple[LabelIds, Probs] | None,
+    baselines: Sequence[BaselineResult[Scores]],
+    seed: int,
+    **more: Any,  # noqa: ANN401
+) -> dict[str, Any]:
+    """Measure all that is measured of single labels, and how far off answers are.
+
+    Args:
+        test: as `evaluate.evaluation_dict`, like all others.
+        labels: C labels in their order.
+        validation: see there.
+        baselines: see there.
+        seed: of the bootstraps.
+        more: see there.
+    """
+    metrics = evaluation_dict(
+        test, labels=labels, validation=validation, baselines=baselines, seed=seed, **more
+    )
+    rng = np.random.default_rng(seed)
+    label_ids, predicted_ids = test.targets, test.probs.argmax(axis=1)
+    add_ordinal_scores(metrics["test"], label_ids, predicted_ids, len(labels), rng)
+    if validation is not None:
+        metrics["validation"] |= ordinal_scores(
+            validation[0], validation[1].argmax(axis=1), len(labels)
+        )
+    for each in baselines:
+        if each.answers is not None:
+            entry = metrics["baselines"][each.name]
+            entry |= ordinal_scores(label_ids, each.answers, len(labels))
+            entry["difference"] |= ordinal_difference(
+                label_ids, predicted_ids, each.answers, rng=rng
+            )
+    return {**metrics, "task": "ordinal"}
+
+
+def add_ordinal_scores(
+    scores: dict[str, Any],
+    label_ids: LabelIds,
+    predicted_ids: LabelIds,
+    num_labels: int,
+    rng: np.random.Generator,
+) -> None:
+    """Add `ordinal_scores` and their intervals to scores in the form of `metrics.json`."""
+    scores |= ordinal_scores(label_ids, predicted_ids, num_labels)
+    scores["intervals"] |= {
+        name: None if ends is None else list(ends)
+        for name, ends in ordinal_intervals(label_ids, predicted_ids, num_labels, rng=rng).items()
+    }
 
 
 def _of_counts(

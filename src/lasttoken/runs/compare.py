@@ -48,6 +48,21 @@ class _Run:
     stored: StoredPredictions
     places: Mapping[_Key, int]
 
+    @property
+    def task(self) -> str:
+        """Return the kind of its labels; runs before there were several do not tell."""
+        return str(self.metrics.get("task", "single-label"))
+
+    @property
+    def spec(self) -> LabelSpec:
+        """Return its labels, with the separator that its sets are written with."""
+        settings = self.record.get("settings", {})
+        return LabelSpec(
+            tuple(self.metrics["labels"]),
+            kind_of(self.task),
+            separator=settings.get("label_separator") or SEPARATOR,
+        )
+
 
 def run_comparison(config: CompareConfig, *, on_event: EventCallback) -> CompareOutcome:
     """Compare runs, or evaluations, on the test examples that all of them answered.
@@ -63,6 +78,12 @@ def run_comparison(config: CompareConfig, *, on_event: EventCallback) -> Compare
     first = next(iter(runs.values()))
     labels = list(first.metrics["labels"])
     for run in runs.values():
+        if run.task != first.task:
+            raise RunError(
+                f"{run.folder}: its task is {run.task}",
+                expected=f"that of {first.folder}: {first.task}",
+                remedy="compare runs of one task",
+            )
         if set(run.metrics["labels"]) != set(labels):
             raise RunError(
                 f"{run.folder}: has labels {', '.join(sorted(run.metrics['labels'])[:8])}",
@@ -86,10 +107,14 @@ def run_comparison(config: CompareConfig, *, on_event: EventCallback) -> Compare
                     is_warning=True,
                 )
             )
-    label_ids = np.array([labels.index(label) for _, label, _ in common], dtype=np.int64)
-    answers = {name: _probs(run, common, labels) for name, run in runs.items()}
+    spec = first.spec
+    truth = KINDS[spec.kind].targets(spec, [label for _, label, _ in common])
+    answers = {
+        name: _answers(run, [run.places[key] for key in common], labels)
+        for name, run in runs.items()
+    }
     content = {
-        **comparison_dict(label_ids, answers, labels, seed=_SEED),
+        **comparison_dict(truth, answers, labels, task=first.task, seed=_SEED),
         "title": " and ".join(runs),
         "folders": {name: str(run.folder) for name, run in runs.items()},
         "cost": {name: _cost(run.record) for name, run in runs.items()},
@@ -139,7 +164,8 @@ def _read(path: str) -> _Run:
     folder = Path(path)
     try:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        labels, accuracy = metrics["labels"], metrics["test"]["accuracy"]
+        labels = metrics["labels"]
+        recorded = metrics["test"][_CHECKED[metrics.get("task", "single-label")]]
         is_ours = metrics["schema_version"] == SCHEMA_VERSION
     except (OSError, ValueError, KeyError, TypeError) as error:
         what = "is not there" if not folder.exists() else "holds no finished run or evaluation"
@@ -155,22 +181,49 @@ def _read(path: str) -> _Run:
             expected=f"{len(labels)}, one for each label of metrics.json",
             remedy="make the run or evaluation anew",
         )
-    ids = np.array([{name: n for n, name in enumerate(labels)}.get(x, -1) for x in stored.labels])
-    is_right = stored.logits.argmax(axis=1) == ids
-    if not np.isfinite(stored.logits).all() or abs(is_right.mean() - accuracy) > 1e-9:
+    record = read_record(folder) or read_record(folder.parent.parent) or {}
+    run = _Run(folder, metrics, record, stored, _places(stored))
+    if not np.isfinite(stored.logits).all() or abs(_score_again(run) - recorded) > 1e-9:
         raise RunError(
             f"{folder}: {TEST} does not give the scores of metrics.json",
             expected="the two as they were written together",
             remedy="make the run or evaluation anew",
         )
+    return run
+
+
+def _places(stored: StoredPredictions) -> dict[_Key, int]:
+    """Return where each example stands."""
     seen: Counter[tuple[str, str]] = Counter()
     places: dict[_Key, int] = {}
     pairs = zip(stored.texts_sha256, stored.labels, strict=True)
     for place, (text, label) in enumerate(pairs):
         places[(text, label, seen[(text, label)])] = place
         seen[(text, label)] += 1
-    record = read_record(folder) or read_record(folder.parent.parent) or {}
-    return _Run(folder, metrics, record, stored, places)
+    return places
+
+
+def _score_again(run: _Run) -> float:
+    """Return the score of `_CHECKED` as the stored predictions give it."""
+    known = set(run.spec.labels)
+    labels = run.stored.labels
+    if run.task in ("single-label", "ordinal") and not known.issuperset(labels):
+        return float("nan")
+    truth = KINDS[run.spec.kind].targets(run.spec, labels)
+    answers = _answers(run, range(len(labels)), run.spec.labels)
+    return _SCORE[run.task](truth, answers)
+
+
+def _accuracy(truth: NDArray[Any], answers: Answers) -> float:
+    return float((answers.probs.argmax(axis=1) == truth).mean())
+
+
+def _exactly_right(truth: NDArray[Any], answers: Answers) -> float:
+    return float(((answers.probs >= answers.thresholds) == truth).all(axis=1).mean())
+
+
+def _mean_error(truth: NDArray[Any], answers: Answers) -> float:
+    return float(np.abs(answers.probs[:, 0] - truth).mean())
 
 
 def _no_run(folder: Path, what: str) -> RunError:
@@ -181,11 +234,47 @@ def _no_run(folder: Path, what: str) -> RunError:
     )
 
 
-def _probs(run: _Run, keys: Sequence[_Key], labels: Sequence[str]) -> Probs:
-    """Return a run's probabilities of the common examples, (N, C), labels in the first's order."""
+def _answers(run: _Run, rows: Sequence[int], labels: Sequence[str]) -> Answers:
+    """Return a run's answers to the examples in these rows, labels in the order of the first."""
     order = [run.metrics["labels"].index(label) for label in labels]
-    rows = [run.places[key] for key in keys]
-    return np.asarray(softmax(run.stored.logits[rows][:, order], axis=1))
+    return _ANSWERS[run.task](run, run.stored.logits[rows][:, order], labels)
+
+
+def _of_labels(run: _Run, logits: NDArray[np.float64], labels: Sequence[str]) -> Answers:
+    return Answers(np.asarray(softmax(logits, axis=1)))
+
+
+def _of_sets(run: _Run, logits: NDArray[np.float64], labels: Sequence[str]) -> Answers:
+    per_label = run.metrics["test"]["per_label"]
+    thresholds = np.array([per_label[label]["threshold"] for label in labels])
+    # In single precision, as the model does, so that no label falls to the other side.
+    probs = torch.from_numpy(logits.astype(np.float32)).sigmoid().double().numpy()
+    return Answers(probs, thresholds)
+
+
+def _of_numbers(run: _Run, logits: NDArray[np.float64], labels: Sequence[str]) -> Answers:
+    return Answers(logits)
+
+
+# By task: the score of metrics.json that predictions must give again, how, and what they mean.
+_CHECKED = {
+    "single-label": "accuracy",
+    "ordinal": "accuracy",
+    "multi-label": "subset_accuracy",
+    "regression": "mae",
+}
+_SCORE: Mapping[str, Callable[[NDArray[Any], Answers], float]] = {
+    "single-label": _accuracy,
+    "ordinal": _accuracy,
+    "multi-label": _exactly_right,
+    "regression": _mean_error,
+}
+_ANSWERS: Mapping[str, Callable[[_Run, NDArray[np.float64], Sequence[str]], Answers]] = {
+    "single-label": _of_labels,
+    "ordinal": _of_labels,
+    "multi-label": _of_sets,
+    "regression": _of_numbers,
+}
 
 
 def _names(paths: Sequence[str]) -> list[str]:

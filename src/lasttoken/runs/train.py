@@ -39,7 +39,7 @@ from lasttoken.runs.record import (
 )
 from lasttoken.runs.results import (
     ReportSettings,
-    check_explainable,
+    check_reportable,
     measure,
     report_settings,
     run_baselines,
@@ -107,7 +107,7 @@ def run_training(
     report = report_settings(config, config.seed, data.splits.test)
     classifier = make_classifier(config)
     prepared = classifier.prepare(data.splits.train, data.splits.validation, on_event=told)
-    check_explainable(report.explain, prepared.loaded)
+    check_reportable(config, prepared.loaded)
     if process_rank() > 0:
         classifier.train(prepared, checkpoints=checkpoint_settings(config), on_event=told)
         return None
@@ -153,7 +153,7 @@ def _carry_out(run: _Run, classifier: TextClassifier, told: NoteKeeper) -> Train
     """Train, or go on training; then everything that is made of the result."""
     config, folder, splits, watch = run.config, run.folder, run.data.splits, run.watch
     labels = run.prepared.loaded.classifier.labels
-    baselines = run_baselines(labels, splits.train, splits.test, seed=config.seed, on_event=told)
+    baselines = run_baselines(labels, splits, seed=config.seed, on_event=told)
     watch.lap("baselines")
     label_issues = None
     if config.label_check:
@@ -189,7 +189,7 @@ def _carry_out(run: _Run, classifier: TextClassifier, told: NoteKeeper) -> Train
     metrics = measure(
         classifier,
         test,
-        validation=(validation.label_ids, validation.probs),
+        validation=(validation.targets, validation.probs),
         baselines=baselines,
         settings=run.report,
         on_event=told,

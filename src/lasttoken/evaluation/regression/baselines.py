@@ -39,7 +39,7 @@ def mean_baseline(
     start = time.perf_counter()
     values = np.full(len(test_targets), train_targets.mean())
     metrics = regression_metrics(test_targets, values)
-    settings = {"value": float(train_targets.mean())}
+    settings = {"value": float(f"{train_targets.mean():.6g}")}
     return BaselineResult(MEAN, metrics, settings, time.perf_counter() - start, answers=values)
 
 
