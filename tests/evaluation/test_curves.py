@@ -66,8 +66,8 @@ def test_one_label_alone_has_no_mean() -> None:
 def test_a_curve_of_many_examples_is_thinned_and_many_labels_are_left_out() -> None:
     rng = np.random.default_rng(2)
     ids = rng.integers(40, size=5_000)
-    found = ranking_dict(as_sets(ids, 40), rng.dirichlet(np.ones(40), 5_000), [f"l{n}" for n in range(40)],
-                         rng=rng)  # fmt: skip
+    probs, labels = rng.dirichlet(np.ones(40), 5_000), [f"l{n}" for n in range(40)]
+    found = ranking_dict(as_sets(ids, 40), probs, labels, rng=rng)
     with_curves = [entry for entry in found["per_label"].values() if "curves" in entry]
     assert len(with_curves) == 30
     assert max(len(entry["curves"]["roc"]) for entry in with_curves) <= 100

@@ -190,9 +190,7 @@ def bin_numbers(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, NUM_BINS - 1)
 
 
-def _answers(
-    label_ids: LabelIds, probs: Probs
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _answers(label_ids: LabelIds, probs: Probs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return confidence (N,), and rightness (N,) as 0 or 1."""
     right = probs.argmax(axis=1) == label_ids
     return probs.max(axis=1).astype(np.float64), right.astype(np.float64)

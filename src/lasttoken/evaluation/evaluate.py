@@ -76,9 +76,7 @@ def evaluation_dict(
         "validation": None
         if validation is None
         else classification_metrics(*validation, labels).to_dict(),
-        "baselines": {
-            baseline.name: baseline_dict(baseline, differ) for baseline in baselines
-        },
+        "baselines": {baseline.name: baseline_dict(baseline, differ) for baseline in baselines},
         "confused_pairs": confused_pairs(test.examples, label_ids, probs, labels),
         "ranking": ranking_dict(is_label, probs, labels, rng=rng),
         "calibration": calibration,

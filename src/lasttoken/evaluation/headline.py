@@ -147,8 +147,7 @@ MEAN_ERROR = Headline(
     lead=smaller,
     over=nearer,
     counted=lambda test: (
-        tested(test["num_examples"])
-        + ("" if test["r2"] is None else f", R² {test['r2']:.3f}")
+        tested(test["num_examples"]) + ("" if test["r2"] is None else f", R² {test['r2']:.3f}")
     ),
     second="rmse",
     second_title="RMSE, which counts large errors more,",
@@ -202,9 +201,7 @@ def headline_verdict(metrics: Mapping[str, Any], headline: Headline) -> str:
         elif ahead < 0 and is_shown:
             sentences.append(ADVICE[name])
         if ahead != 0 and not is_shown:
-            sentences.append(
-                "A difference this small may be chance: its 95 % interval holds zero."
-            )
+            sentences.append("A difference this small may be chance: its 95 % interval holds zero.")
     else:
         sentences.append(f"{headline.title} {own} ({counted}).")
     return " ".join([*sentences, *without_score(baselines, headline.key)])

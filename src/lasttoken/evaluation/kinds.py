@@ -96,7 +96,7 @@ def _numbers(labels: LabelSpec, texts: Sequence[str]) -> Numbers:
 
 def _id_baselines(
     train: LabeledTexts,
-    validation: LabeledTexts,  # noqa: ARG001 - nothing is fitted on them
+    validation: LabeledTexts,
     test: LabeledTexts,
     labels: Sequence[str],
     *,
@@ -130,9 +130,9 @@ def _set_baselines(
 
 def _number_baselines(
     train: LabeledTexts,
-    validation: LabeledTexts,  # noqa: ARG001 - nothing is fitted on them
+    validation: LabeledTexts,
     test: LabeledTexts,
-    labels: Sequence[str],  # noqa: ARG001 - there is one, a name
+    labels: Sequence[str],
     *,
     seed: int,
     on_event: EventCallback,
@@ -145,7 +145,7 @@ def _number_baselines(
     )
 
 
-def _id_failures(test: ScoredExamples, labels: Sequence[str], decisions: Decisions) -> Failures:  # noqa: ARG001
+def _id_failures(test: ScoredExamples, labels: Sequence[str], decisions: Decisions) -> Failures:
     return confident_errors(test.examples, test.targets, test.probs, labels)
 
 
@@ -154,7 +154,7 @@ def _set_failures(test: ScoredExamples, labels: Sequence[str], decisions: Decisi
     return set_failures(test.examples, test.targets, test.probs, thresholds, labels)
 
 
-def _number_failures(test: ScoredExamples, labels: Sequence[str], decisions: Decisions) -> Failures:  # noqa: ARG001
+def _number_failures(test: ScoredExamples, labels: Sequence[str], decisions: Decisions) -> Failures:
     return number_failures(test.examples, test.targets, test.probs[:, 0])
 
 

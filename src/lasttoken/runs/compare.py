@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy.special import softmax
-
 from lasttoken.config import CompareConfig
 from lasttoken.durable import place_folder
 from lasttoken.errors import RunError
 from lasttoken.evaluation.compare import comparison_dict
-from lasttoken.evaluation.evaluate import SCHEMA_VERSION, write_metrics
-from lasttoken.evaluation.metrics import Probs
+from lasttoken.evaluation.evaluate import write_metrics
+from lasttoken.evaluation.kinds import KINDS
 from lasttoken.evaluation.report.page import write_comparison
 from lasttoken.evaluation.report.plots import write_comparison_plots
 from lasttoken.events import EventCallback, Note, NoteKeeper
-from lasttoken.runs.predictions import TEST, StoredPredictions, read_predictions
-from lasttoken.runs.record import RECORD_NAME, read_record
+from lasttoken.runs.compared import FinishedRun, answers_of, read_finished
 
 CONTENT_NAME = "comparison.json"
 _SEED = 123  # of bootstraps: the same intervals every time
-
-_Key = tuple[str, str, int]  # text hash, label, and the how-manieth of these
 
 
 @dataclass(frozen=True)
@@ -40,30 +32,6 @@ class CompareOutcome:
     content: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class _Run:
-    folder: Path
-    metrics: Mapping[str, Any]
-    record: Mapping[str, Any]
-    stored: StoredPredictions
-    places: Mapping[_Key, int]
-
-    @property
-    def task(self) -> str:
-        """Return the kind of its labels; runs before there were several do not tell."""
-        return str(self.metrics.get("task", "single-label"))
-
-    @property
-    def spec(self) -> LabelSpec:
-        """Return its labels, with the separator that its sets are written with."""
-        settings = self.record.get("settings", {})
-        return LabelSpec(
-            tuple(self.metrics["labels"]),
-            kind_of(self.task),
-            separator=settings.get("label_separator") or SEPARATOR,
-        )
-
-
 def run_comparison(config: CompareConfig, *, on_event: EventCallback) -> CompareOutcome:
     """Compare runs, or evaluations, on the test examples that all of them answered.
 
@@ -72,7 +40,7 @@ def run_comparison(config: CompareConfig, *, on_event: EventCallback) -> Compare
             output folder holds something else.
     """
     told = NoteKeeper(on_event)
-    runs = dict(zip(_names(config.runs), map(_read, config.runs), strict=True))
+    runs = dict(zip(_names(config.runs), map(read_finished, config.runs), strict=True))
     output = Path(config.output_dir or Path("runs", "-vs-".join(_short(runs))))
     _check_output(output, runs, overwrite=config.overwrite)
     first = next(iter(runs.values()))
@@ -110,7 +78,7 @@ def run_comparison(config: CompareConfig, *, on_event: EventCallback) -> Compare
     spec = first.spec
     truth = KINDS[spec.kind].targets(spec, [label for _, label, _ in common])
     answers = {
-        name: _answers(run, [run.places[key] for key in common], labels)
+        name: answers_of(run, [run.places[key] for key in common], labels)
         for name, run in runs.items()
     }
     content = {
@@ -155,128 +123,6 @@ def _write(output: Path, content: Mapping[str, Any]) -> None:
         shutil.rmtree(new, ignore_errors=True)
 
 
-def _read(path: str) -> _Run:
-    """Read a run or an evaluation.
-
-    Raises:
-        RunError: it is neither, or not finished.
-    """
-    folder = Path(path)
-    try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        labels = metrics["labels"]
-        recorded = metrics["test"][_CHECKED[metrics.get("task", "single-label")]]
-        is_ours = metrics["schema_version"] == SCHEMA_VERSION
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        what = "is not there" if not folder.exists() else "holds no finished run or evaluation"
-        raise _no_run(folder, what) from error
-    if not is_ours:
-        raise _no_run(folder, "metrics.json is of another version")
-    if (folder / RECORD_NAME).exists() and (read_record(folder) or {}).get("status") != "finished":
-        raise _no_run(folder, "this run is not finished")
-    stored = read_predictions(folder / TEST)
-    if stored.logits.shape != (len(stored.labels), len(labels)):
-        raise RunError(
-            f"{folder / TEST}: {stored.logits.shape[-1]} logits an example",
-            expected=f"{len(labels)}, one for each label of metrics.json",
-            remedy="make the run or evaluation anew",
-        )
-    record = read_record(folder) or read_record(folder.parent.parent) or {}
-    run = _Run(folder, metrics, record, stored, _places(stored))
-    if not np.isfinite(stored.logits).all() or abs(_score_again(run) - recorded) > 1e-9:
-        raise RunError(
-            f"{folder}: {TEST} does not give the scores of metrics.json",
-            expected="the two as they were written together",
-            remedy="make the run or evaluation anew",
-        )
-    return run
-
-
-def _places(stored: StoredPredictions) -> dict[_Key, int]:
-    """Return where each example stands."""
-    seen: Counter[tuple[str, str]] = Counter()
-    places: dict[_Key, int] = {}
-    pairs = zip(stored.texts_sha256, stored.labels, strict=True)
-    for place, (text, label) in enumerate(pairs):
-        places[(text, label, seen[(text, label)])] = place
-        seen[(text, label)] += 1
-    return places
-
-
-def _score_again(run: _Run) -> float:
-    """Return the score of `_CHECKED` as the stored predictions give it."""
-    known = set(run.spec.labels)
-    labels = run.stored.labels
-    if run.task in ("single-label", "ordinal") and not known.issuperset(labels):
-        return float("nan")
-    truth = KINDS[run.spec.kind].targets(run.spec, labels)
-    answers = _answers(run, range(len(labels)), run.spec.labels)
-    return _SCORE[run.task](truth, answers)
-
-
-def _accuracy(truth: NDArray[Any], answers: Answers) -> float:
-    return float((answers.probs.argmax(axis=1) == truth).mean())
-
-
-def _exactly_right(truth: NDArray[Any], answers: Answers) -> float:
-    return float(((answers.probs >= answers.thresholds) == truth).all(axis=1).mean())
-
-
-def _mean_error(truth: NDArray[Any], answers: Answers) -> float:
-    return float(np.abs(answers.probs[:, 0] - truth).mean())
-
-
-def _no_run(folder: Path, what: str) -> RunError:
-    return RunError(
-        f"{folder}: {what}",
-        expected="a finished run, or an evaluation such as RUN/evaluations/FILE",
-        remedy="lasttoken train, or lasttoken evaluate, then compare",
-    )
-
-
-def _answers(run: _Run, rows: Sequence[int], labels: Sequence[str]) -> Answers:
-    """Return a run's answers to the examples in these rows, labels in the order of the first."""
-    order = [run.metrics["labels"].index(label) for label in labels]
-    return _ANSWERS[run.task](run, run.stored.logits[rows][:, order], labels)
-
-
-def _of_labels(run: _Run, logits: NDArray[np.float64], labels: Sequence[str]) -> Answers:
-    return Answers(np.asarray(softmax(logits, axis=1)))
-
-
-def _of_sets(run: _Run, logits: NDArray[np.float64], labels: Sequence[str]) -> Answers:
-    per_label = run.metrics["test"]["per_label"]
-    thresholds = np.array([per_label[label]["threshold"] for label in labels])
-    # In single precision, as the model does, so that no label falls to the other side.
-    probs = torch.from_numpy(logits.astype(np.float32)).sigmoid().double().numpy()
-    return Answers(probs, thresholds)
-
-
-def _of_numbers(run: _Run, logits: NDArray[np.float64], labels: Sequence[str]) -> Answers:
-    return Answers(logits)
-
-
-# By task: the score of metrics.json that predictions must give again, how, and what they mean.
-_CHECKED = {
-    "single-label": "accuracy",
-    "ordinal": "accuracy",
-    "multi-label": "subset_accuracy",
-    "regression": "mae",
-}
-_SCORE: Mapping[str, Callable[[NDArray[Any], Answers], float]] = {
-    "single-label": _accuracy,
-    "ordinal": _accuracy,
-    "multi-label": _exactly_right,
-    "regression": _mean_error,
-}
-_ANSWERS: Mapping[str, Callable[[_Run, NDArray[np.float64], Sequence[str]], Answers]] = {
-    "single-label": _of_labels,
-    "ordinal": _of_labels,
-    "multi-label": _of_sets,
-    "regression": _of_numbers,
-}
-
-
 def _names(paths: Sequence[str]) -> list[str]:
     """Return a name for each run, the shortest ends of their paths that differ.
 
@@ -301,7 +147,7 @@ def _short(runs: Mapping[str, Any]) -> list[str]:
     return [name.replace("/", "-") for name in runs]
 
 
-def _check_output(output: Path, runs: Mapping[str, _Run], *, overwrite: bool) -> None:
+def _check_output(output: Path, runs: Mapping[str, FinishedRun], *, overwrite: bool) -> None:
     for run in runs.values():
         if run.folder.resolve() in (output.resolve(), *output.resolve().parents):
             raise RunError(

@@ -258,9 +258,7 @@ def _validation(
     return None
 
 
-def _own_examples(
-    config: EvaluateConfig, on_event: EventCallback
-) -> tuple[Splits, int] | None:
+def _own_examples(config: EvaluateConfig, on_event: EventCallback) -> tuple[Splits, int] | None:
     """Return the run's own examples and seed; None, told why, if they are not there."""
     record = read_record(Path(config.run))
     if record is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lasttoken.evaluation.baseline import COMMONEST_SET, C_VALUES, TFIDF, BaselineResult
+from lasttoken.evaluation.baseline import C_VALUES, COMMONEST_SET, TFIDF, BaselineResult
 from lasttoken.evaluation.metrics import LabelIds, Probs
 from lasttoken.evaluation.multi_label.metrics import (
     MultiLabelMetrics,

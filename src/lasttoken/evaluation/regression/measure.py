@@ -31,11 +31,11 @@ def number_evaluation_dict(
     test: ScoredExamples,
     *,
     labels: Sequence[str],
-    decisions: Decisions,  # noqa: ARG001 - a number has none
+    decisions: Decisions,
     validation: tuple[Numbers, Probs] | None,
     baselines: Sequence[BaselineResult[Scores]],
     slice_by: Sequence[str] = (),
-    precision_at_least: float | None = None,  # noqa: ARG001 - refused before
+    precision_at_least: float | None = None,
     seed: int,
 ) -> dict[str, Any]:
     """Measure all that the report shows of numbers; arguments as `evaluate.evaluation_dict`."""

@@ -65,7 +65,9 @@ def model_card(metrics: Mapping[str, Any], record: Mapping[str, Any], *, name: s
         f"## Training\n\n{_training(record)}",
     ]
     body = "\n\n".join(sections)
-    return str(ModelCard(f"---\n{_metadata(metrics, record, kind, name).to_yaml()}\n---\n\n{body}\n"))
+    return str(
+        ModelCard(f"---\n{_metadata(metrics, record, kind, name).to_yaml()}\n---\n\n{body}\n")
+    )
 
 
 def _metadata(
@@ -80,7 +82,8 @@ def _metadata(
         EvalResult(
             task_type="text-classification",
             task_name="Text classification",
-            dataset_type=data_id or re.sub(r"[^\w.-]+", "-", shown, flags=re.ASCII).strip("-.")
+            dataset_type=data_id
+            or re.sub(r"[^\w.-]+", "-", shown, flags=re.ASCII).strip("-.")
             or "unnamed",
             dataset_name=shown,
             dataset_split="test",
@@ -127,9 +130,7 @@ def _plain(value: str) -> str:
     return "".join(c if c.isprintable() else " " for c in value).strip()
 
 
-def _what_it_is(
-    metrics: Mapping[str, Any], record: Mapping[str, Any], kind: CardKind
-) -> str:
+def _what_it_is(metrics: Mapping[str, Any], record: Mapping[str, Any], kind: CardKind) -> str:
     model, data = _shown(record, "model"), _shown(record, "data")
     made_of = f"{text(model)}, a decoder language model," if model else "a decoder language model"
     resolved, results = record.get("resolved", {}), record.get("results", {})
@@ -192,7 +193,9 @@ def _score_table(
     for name, each in metrics["baselines"].items():
         if key in each:  # else it could not be made, which the verdict tells
             low, high = each["difference"][f"{key}_interval"]
-            gain = f"{form(each['difference'][key], True)} ({form(low, True)} to {form(high, True)})"
+            gain = (
+                f"{form(each['difference'][key], True)} ({form(low, True)} to {form(high, True)})"
+            )
             rows.append(
                 [BASELINE_NAMES[name], *(scored(each, score, form) for score in kind.scores), gain]
             )

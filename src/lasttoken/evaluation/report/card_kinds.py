@@ -101,9 +101,7 @@ def _a_number(labels: Sequence[str]) -> str:
 
 
 def _per_label(metrics: Mapping[str, Any]) -> Iterator[str]:
-    per_label = sorted(
-        metrics["test"]["per_label"].items(), key=lambda item: float(item[1]["f1"])
-    )
+    per_label = sorted(metrics["test"]["per_label"].items(), key=lambda item: float(item[1]["f1"]))
     if len(per_label) > LABELS_SHOWN:
         yield f"The {LABELS_SHOWN} labels of the lowest F1, of {len(per_label):,}:"
     else:
@@ -131,9 +129,7 @@ def _per_place(metrics: Mapping[str, Any]) -> Iterator[str]:
         "spearman": "rank correlation",
     }
     test = metrics["test"]
-    yield table(
-        tuple(names.values()), [tuple(scored(test, name, _share) for name in names)]
-    )
+    yield table(tuple(names.values()), [tuple(scored(test, name, _share) for name in names)])
     yield from _per_label(metrics)
 
 

@@ -58,8 +58,8 @@ def _of_numbers(metrics: Mapping[str, Any], record: Mapping[str, Any]) -> Iterat
     for each in metrics["ranges"]:
         if each["reach"] is not None and each["level"] == _RANGE:
             yield (
-                f"A prediction alone does not say how sure it is: plus and minus {each['reach']:.4g}"
-                f" held {each['test']['share']:.0%} of the test examples' true values."
+                "A prediction alone does not say how sure it is: plus and minus "
+                f"{each['reach']:.4g} held {each['test']['share']:.0%} of the test examples' true values."
             )
     values = metrics["test"]["true_values"]
     yield (
@@ -73,8 +73,8 @@ def _against_baselines(metrics: Mapping[str, Any], headline: Headline) -> Iterat
     for name, each in metrics["baselines"].items():
         if headline.key in each and headline.sign * (each[headline.key] - own) >= 0:
             yield (
-                f"It is not better than a far cheaper baseline, {BASELINE_NAMES[name]}: {headline.spoken} "
-                f"{headline.form(own)} against {headline.form(each[headline.key])}."
+                f"It is not better than a far cheaper baseline, {BASELINE_NAMES[name]}: "
+                f"{headline.spoken} {headline.form(own)} against {headline.form(each[headline.key])}."
             )
 
 
