@@ -114,19 +114,31 @@ def _ordinal_scores(
 
 
 def _label_difference(
-    label_ids: LabelIds, first: Answers, second: Answers, labels: Sequence[str], **more: Any
+    label_ids: LabelIds,
+    first: Answers,
+    second: Answers,
+    labels: Sequence[str],
+    *,
+    rng: np.random.Generator,
+    confidence: float,
 ) -> dict[str, Any]:
     ids = (each.probs.argmax(axis=1) for each in (first, second))
-    return paired_difference(label_ids, *ids, len(labels), **more).to_dict()
+    return paired_difference(label_ids, *ids, len(labels), rng=rng, confidence=confidence).to_dict()
 
 
 def _place_difference(
-    label_ids: LabelIds, first: Answers, second: Answers, labels: Sequence[str], **more: Any
+    label_ids: LabelIds,
+    first: Answers,
+    second: Answers,
+    labels: Sequence[str],
+    *,
+    rng: np.random.Generator,
+    confidence: float,
 ) -> dict[str, Any]:
     ids = (each.probs.argmax(axis=1) for each in (first, second))
     return {
-        **_label_difference(label_ids, first, second, labels, **more),
-        **ordinal_difference(label_ids, *ids, **more),
+        **_label_difference(label_ids, first, second, labels, rng=rng, confidence=confidence),
+        **ordinal_difference(label_ids, *ids, rng=rng, confidence=confidence),
     }
 
 
@@ -141,10 +153,16 @@ def _set_scores(
 
 
 def _set_difference(
-    targets: Sets, first: Answers, second: Answers, labels: Sequence[str], **more: Any
+    targets: Sets,
+    first: Answers,
+    second: Answers,
+    labels: Sequence[str],
+    *,
+    rng: np.random.Generator,
+    confidence: float,
 ) -> dict[str, Any]:
     given = (each.probs >= _given(each) for each in (first, second))
-    return set_difference(targets, *given, **more).to_dict()
+    return set_difference(targets, *given, rng=rng, confidence=confidence).to_dict()
 
 
 def _given(answers: Answers) -> NDArray[np.float64]:
@@ -165,9 +183,17 @@ def _number_scores(
 
 
 def _number_difference(
-    targets: Numbers, first: Answers, second: Answers, labels: Sequence[str], **more: Any
+    targets: Numbers,
+    first: Answers,
+    second: Answers,
+    labels: Sequence[str],
+    *,
+    rng: np.random.Generator,
+    confidence: float,
 ) -> dict[str, Any]:
-    return number_difference(targets, first.probs[:, 0], second.probs[:, 0], **more).to_dict()
+    return number_difference(
+        targets, first.probs[:, 0], second.probs[:, 0], rng=rng, confidence=confidence
+    ).to_dict()
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,8 @@ def headline_verdict(metrics: Mapping[str, Any], headline: Headline) -> str:
         if ahead < 0:
             leads = "wins" if is_shown else "is ahead"
             sentences.append(
-                f"The {short} baseline {leads}: {headline.spoken} {rival} against {own} ({counted})."
+                f"The {short} baseline {leads}: {headline.spoken} {rival} against {own} "
+                f"({counted})."
             )
         elif ahead == 0:
             sentences.append(

@@ -59,7 +59,8 @@ def _of_numbers(metrics: Mapping[str, Any], record: Mapping[str, Any]) -> Iterat
         if each["reach"] is not None and each["level"] == _RANGE:
             yield (
                 "A prediction alone does not say how sure it is: plus and minus "
-                f"{each['reach']:.4g} held {each['test']['share']:.0%} of the test examples' true values."
+                f"{each['reach']:.4g} held {each['test']['share']:.0%} of the test examples' true "
+                "values."
             )
     values = metrics["test"]["true_values"]
     yield (
@@ -74,7 +75,8 @@ def _against_baselines(metrics: Mapping[str, Any], headline: Headline) -> Iterat
         if headline.key in each and headline.sign * (each[headline.key] - own) >= 0:
             yield (
                 f"It is not better than a far cheaper baseline, {BASELINE_NAMES[name]}: "
-                f"{headline.spoken} {headline.form(own)} against {headline.form(each[headline.key])}."
+                f"{headline.spoken} {headline.form(own)} against "
+                f"{headline.form(each[headline.key])}."
             )
 
 
