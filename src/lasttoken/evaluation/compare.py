@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -35,11 +35,17 @@ class Answers:
 
     Attributes:
         probs: (N, C); of a regression the predicted values, (N, 1).
-        thresholds: (C,) from which probability on each label of a set is given; None elsewhere.
+        thresholds: (C,) from which probability on each label of a set is given; of other tasks
+            there are none.
     """
 
     probs: Probs
-    thresholds: NDArray[np.float64] | None = None
+    thresholds: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def given(self) -> Sets:
+        """Return the label sets (N, C)."""
+        return np.asarray(self.probs >= self.thresholds)
 
 
 def comparison_dict(
@@ -122,8 +128,10 @@ def _label_difference(
     rng: np.random.Generator,
     confidence: float,
 ) -> dict[str, Any]:
-    ids = (each.probs.argmax(axis=1) for each in (first, second))
-    return paired_difference(label_ids, *ids, len(labels), rng=rng, confidence=confidence).to_dict()
+    one, other = first.probs.argmax(axis=1), second.probs.argmax(axis=1)
+    return paired_difference(
+        label_ids, one, other, len(labels), rng=rng, confidence=confidence
+    ).to_dict()
 
 
 def _place_difference(
@@ -145,7 +153,7 @@ def _place_difference(
 def _set_scores(
     targets: Sets, answers: Answers, labels: Sequence[str], seed: int
 ) -> dict[str, Any]:
-    probs, thresholds, rng = answers.probs, _given(answers), np.random.default_rng(seed)
+    probs, thresholds, rng = answers.probs, answers.thresholds, np.random.default_rng(seed)
     return {
         "scores": set_scores_dict(targets, probs, thresholds, labels, rng),
         "calibration": set_calibration_dict(targets, probs, rng=np.random.default_rng(seed)),
@@ -161,14 +169,9 @@ def _set_difference(
     rng: np.random.Generator,
     confidence: float,
 ) -> dict[str, Any]:
-    given = (each.probs >= _given(each) for each in (first, second))
-    return set_difference(targets, *given, rng=rng, confidence=confidence).to_dict()
-
-
-def _given(answers: Answers) -> NDArray[np.float64]:
-    if answers.thresholds is None:
-        raise ValueError("label sets need thresholds")
-    return answers.thresholds
+    return set_difference(
+        targets, first.given, second.given, rng=rng, confidence=confidence
+    ).to_dict()
 
 
 def _number_scores(

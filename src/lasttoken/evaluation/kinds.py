@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lasttoken.data.labels import LabelKind, LabelSpec
-from lasttoken.data.written import to_number
+from lasttoken.data.labels import LabelSpec
+from lasttoken.data.written import LabelKind, to_number
 from lasttoken.evaluation.baseline import (
     BaselineResult,
     Scores,
@@ -121,9 +121,15 @@ def _set_baselines(
     seed: int,
     on_event: EventCallback,
 ) -> tuple[BaselineResult[Scores], ...]:
-    splits = ((each.texts, each.targets) for each in (train, validation, test))
     return (
-        set_tfidf_baseline(*splits, labels, seed=seed, on_event=on_event),
+        set_tfidf_baseline(
+            (train.texts, train.targets),
+            (validation.texts, validation.targets),
+            (test.texts, test.targets),
+            labels,
+            seed=seed,
+            on_event=on_event,
+        ),
         commonest_set_baseline(train.targets, test.targets, labels),
     )
 

@@ -124,7 +124,7 @@ def _accuracy(truth: NDArray[Any], answers: Answers) -> float:
 
 
 def _exactly_right(truth: NDArray[Any], answers: Answers) -> float:
-    return float(((answers.probs >= answers.thresholds) == truth).all(axis=1).mean())
+    return float((answers.given == truth).all(axis=1).mean())
 
 
 def _mean_error(truth: NDArray[Any], answers: Answers) -> float:

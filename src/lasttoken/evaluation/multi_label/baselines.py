@@ -116,7 +116,7 @@ def rarest_labels(targets: Sets) -> LabelIds:
     ranks = np.argsort(targets.sum(axis=0), kind="stable")  # (C,), the rarest first
     in_order = targets[:, ranks]
     first = in_order.argmax(axis=1)
-    return np.where(in_order.any(axis=1), ranks[first], num_labels).astype(np.int64)
+    return np.asarray(np.where(in_order.any(axis=1), ranks[first], num_labels), dtype=np.int64)
 
 
 def _summed_precision(targets: Sets, probs: Probs) -> float:

@@ -107,4 +107,5 @@ def _gaps(targets: Sets, probs: Probs) -> NDArray[np.float64]:
     places = rows * NUM_BINS + bin_numbers(probs.ravel())
     gap = (targets - probs).ravel()
     size = len(targets) * NUM_BINS
-    return np.bincount(places, weights=gap, minlength=size).reshape(-1, NUM_BINS)
+    sums = np.bincount(places, weights=gap, minlength=size).astype(np.float64)
+    return sums.reshape(-1, NUM_BINS)

@@ -100,4 +100,5 @@ def points_list(targets: Numbers, values: Numbers, rng: np.random.Generator) -> 
     kept = np.arange(len(targets))
     if len(kept) > MOST_POINTS:
         kept = np.sort(rng.permutation(len(targets))[:MOST_POINTS])
-    return np.stack([targets[kept], values[kept]], axis=1).tolist()
+    points: list[list[float]] = np.stack([targets[kept], values[kept]], axis=1).tolist()
+    return points

@@ -53,7 +53,7 @@ class CardKind:
     form: Form
     headline: Headline
     gained: str
-    hub_scores: Sequence[tuple[str, str, str, Mapping[str, str] | None]]
+    hub_scores: Sequence[tuple[str, str, str, dict[str, Any] | None]]
     details: Callable[[Mapping[str, Any]], Iterator[str]]
     intended: Callable[[Mapping[str, Any]], str]
 
