@@ -76,13 +76,19 @@ class MultiLabelMetrics:
     Attributes:
         subset_accuracy: share of the examples given exactly their true set.
         hamming_loss: share of all N x C decisions that are wrong.
-        micro_precision: of all labels given, the share that is true. Likewise `micro_recall`,
-            `micro_f1`: every label of every example weighs the same.
-        macro_precision: mean over labels, each weighing the same. Likewise the other two.
-        weighted_precision: mean over labels, each weighing as much as it has examples. Likewise
-            the other two; 0 where no example has any label.
-        samples_precision: mean over examples. Likewise the other two. Of no label given, none is
-            wrong; of no true label, none is missed: both count 1.
+        micro_precision: of all labels given to all examples, the share that is true.
+        micro_recall: of all true labels of all examples, the share that is given.
+        micro_f1: harmonic mean of the two.
+        macro_precision: mean over labels, each weighing the same.
+        macro_recall: likewise.
+        macro_f1: likewise; thresholds were chosen for it.
+        weighted_precision: mean over labels, each weighing as much as it has examples; 0 where no
+            example has any.
+        weighted_recall: likewise; the same number as `micro_recall`.
+        weighted_f1: likewise.
+        samples_precision: mean over examples; 1 for one given no label, of which none is wrong.
+        samples_recall: mean over examples; 1 for one without a label, of which none is missed.
+        samples_f1: mean over examples; 1 for one without a label that is given none.
         macro_average_precision: mean over the labels that have one; None if none has.
         log_loss: mean nats of a decision: over examples and labels.
         brier: mean squared difference of probability and truth, 0 to 1, over both too.
