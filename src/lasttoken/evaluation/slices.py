@@ -84,9 +84,15 @@ def length_ranges(num_tokens: NDArray[np.int64]) -> list[str]:
     return [f"{names[number]} tokens" for number in range_of.tolist()]
 
 
-def number_ranges(numbers: NDArray[np.float64]) -> list[str]:
-    """Return each number's range, such as "above 1.5 to 2": five of about equally many."""
-    edges = np.quantile(numbers, np.linspace(0, 1, NUM_RANGES + 1))
+def number_ranges(numbers: NDArray[np.float64], *, between: bool = True) -> list[str]:
+    """Return each number's range, such as "above 1.5 to 2": five of about equally many.
+
+    Args:
+        numbers: (N,).
+        between: whether ranges may meet between two numbers.
+    """
+    method = "linear" if between else "closest_observation"
+    edges = np.quantile(numbers, np.linspace(0, 1, NUM_RANGES + 1), method=method)
     are_whole = bool((numbers == numbers.round()).all())
     names, range_of = _ranges(numbers, np.unique(edges.round() if are_whole else edges))
     return [names[number] for number in range_of.tolist()]

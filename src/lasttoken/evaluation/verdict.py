@@ -89,10 +89,10 @@ def ordinal_verdict(metrics: Mapping[str, Any]) -> str:
 def caveats(metrics: Mapping[str, Any]) -> list[str]:
     """Return what to know before the scores are relied on, from the scores themselves."""
     return [
-        *_few_examples(metrics, "accuracy", _share),
+        *_few_examples(metrics, "accuracy", "accuracy", _share),
         *_absent_labels(metrics),
         *_odd_temperature(metrics),
-        *_worse_slices(metrics, "accuracy", _share),
+        *_worse_slices(metrics, "accuracy", _share, "accuracy"),
     ]
 
 
@@ -104,7 +104,7 @@ def set_caveats(metrics: Mapping[str, Any]) -> list[str]:
         if each["best_f1"] is None and metrics["test"]["per_label"][label]["support"]
     ]
     found = [
-        *_few_examples(metrics, "macro_f1", _share),
+        *_few_examples(metrics, "macro_f1", "macro F1", _share),
         *_absent_labels(metrics),
         *_odd_temperature(metrics),
     ]
@@ -113,30 +113,26 @@ def set_caveats(metrics: Mapping[str, Any]) -> list[str]:
             f"no threshold was fitted for: {_first(unfitted)}; they are given from a probability "
             "of 0.5 on"
         )
-    return [*found, *_worse_slices(metrics, "accuracy", _share)]
+    return [*found, *_worse_slices(metrics, "accuracy", _share, "share of exactly right texts")]
 
 
 def number_caveats(metrics: Mapping[str, Any]) -> list[str]:
     """Return what to know before the scores of numbers are relied on."""
-    return [*_few_examples(metrics, "mae", number), *_worse_slices(metrics, "mae", number)]
-
-
-_WORDS = {
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "mae": "mean absolute error",
-}
+    return [
+        *_few_examples(metrics, "mae", "mean absolute error", number),
+        *_worse_slices(metrics, "mae", number, "mean absolute error"),
+    ]
 
 
 def _few_examples(
-    metrics: Mapping[str, Any], key: str, form: Callable[[float], str]
+    metrics: Mapping[str, Any], key: str, title: str, form: Callable[[float], str]
 ) -> Iterator[str]:
     test = metrics["test"]
     interval = test["intervals"][key]
     if test["num_examples"] < FEW_EXAMPLES and interval is not None:
         low, high = map(form, interval)
         yield (
-            f"only {test['num_examples']:,} test examples: the true {_WORDS[key]} may lie anywhere "
+            f"only {test['num_examples']:,} test examples: the true {title} may lie anywhere "
             f"from {low} to {high}"
         )
 
@@ -162,7 +158,7 @@ def _odd_temperature(metrics: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _worse_slices(
-    metrics: Mapping[str, Any], key: str, form: Callable[[float], str]
+    metrics: Mapping[str, Any], key: str, form: Callable[[float], str], title: str
 ) -> Iterator[str]:
     """Yield the slices that are worse than elsewhere, the worst first."""
     sign = -1 if key == "mae" else 1
@@ -170,7 +166,7 @@ def _worse_slices(
     worse.sort(key=lambda each: sign * float(each[key]))
     for each in worse[:MOST_SLICES]:
         yield (
-            f"worse than elsewhere where {each['by']} is {each['value']}: {_WORDS[key]} "
+            f"worse than elsewhere where {each['by']} is {each['value']}: {title} "
             f"{form(each[key])} of {each['num_examples']:,} examples, "
             f"{form(each[f'others_{key}'])} of the others"
         )

@@ -60,7 +60,9 @@ def number_evaluation_dict(
         "points": points_list(targets, values, rng),
         "slices": number_slices(
             values - targets,
-            grouped(test, slice_by, {"true value": number_ranges(_readable(targets))}),
+            grouped(
+                test, slice_by, {"true value": number_ranges(_readable(targets), between=False)}
+            ),
             rng,
         ),
     }
