@@ -59,7 +59,7 @@ def drawn(seed: int, count: int, num_labels: int = 3) -> tuple[Any, Any, Any]:
     return logits, probs, rng.random(probs.shape) < probs
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(answered())
 def test_every_score_is_scikit_learns(case: tuple[Any, Any, Any]) -> None:
     from sklearn.metrics import (
@@ -173,15 +173,15 @@ def test_intervals_of_macro_f1_hold_the_truth_about_as_often_as_they_say() -> No
     _, probs, true = drawn(5, 200_000)
     truth = multi_label_metrics(true, probs, np.full(3, 0.5), LABELS)
     held = {"macro_f1": 0, "micro_f1": 0, "samples_f1": 0, "hamming_loss": 0}
-    for start in range(0, 100 * 150, 150):
+    for start in range(0, 60 * 150, 150):
         rows = slice(start, start + 150)
         rng = np.random.default_rng(start)
         found = set_score_intervals(true[rows], probs[rows], probs[rows] >= 0.5, rng=rng)
         for name in held:
             low, high = found.scores[name]  # type: ignore[misc]
             held[name] += low <= getattr(truth, name) <= high
-    # 95 of 100 on average; 88 or fewer, or all 100 of all four, would come about once in 300.
-    assert min(held.values()) >= 89, held
+    # 57 of 60 on average; 51 or fewer come about once in 100 where the interval is right.
+    assert min(held.values()) >= 52, held
 
 
 def test_answers_that_are_all_wrong_or_all_empty_have_intervals() -> None:

@@ -38,7 +38,7 @@ def drawn(seed: int, count: int, noise: float = 1.0) -> tuple[Any, Any]:
     return targets, targets + noise * rng.normal(size=count)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(-50, 50), st.integers(-50, 50)), min_size=2, max_size=30))
 def test_every_score_is_scikit_learns_or_scipys(pairs: list[tuple[int, int]]) -> None:
     from scipy.stats import pearsonr, spearmanr
@@ -94,12 +94,12 @@ def test_intervals_hold_their_scores_and_one_example_has_none() -> None:
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     held = dict.fromkeys(("mae", "rmse", "pearson", "spearman", "bias"), 0)
     truth = regression_metrics(*drawn(0, 400_000))
-    for seed in range(100):
+    for seed in range(60):
         found = regression_intervals(*drawn(seed + 1, 150), rng=np.random.default_rng(seed))
         for name in held:
             low, high = found[name]  # type: ignore[misc]
             held[name] += low <= getattr(truth, name) <= high
-    assert min(held.values()) >= 88, held
+    assert min(held.values()) >= 52, held
 
 
 def test_the_nearer_of_two_is_told_and_the_sign_turns_with_the_order() -> None:
