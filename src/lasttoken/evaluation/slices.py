@@ -91,8 +91,11 @@ def number_ranges(numbers: NDArray[np.float64], *, between: bool = True) -> list
         numbers: (N,).
         between: whether ranges may meet between two numbers.
     """
-    method = "linear" if between else "closest_observation"
-    edges = np.quantile(numbers, np.linspace(0, 1, NUM_RANGES + 1), method=method)
+    shares = np.linspace(0, 1, NUM_RANGES + 1)
+    if between:
+        edges = np.quantile(numbers, shares)
+    else:
+        edges = np.quantile(numbers, shares, method="closest_observation")
     are_whole = bool((numbers == numbers.round()).all())
     names, range_of = _ranges(numbers, np.unique(edges.round() if are_whole else edges))
     return [names[number] for number in range_of.tolist()]
