@@ -28,6 +28,8 @@ PAGE = Path(__file__).with_name("reference.md")
 RUN_FILES = {
     "model/": "the model folder: `config.json`, `model.safetensors`, tokenizer, `lasttoken.json`, "
     "`README.md` (the model card)",
+    "adapter/": "what adapters learned, with the head, as a plain folder of peft; only with "
+    "`--trainable lora`",
     "run.json": "how the run was made: command, settings, data, versions, machine, cost",
     "history.jsonl": "one line an epoch",
     "metrics.json": "scores on the test and validation examples, and the baselines'",

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from typing_extensions import Doc
 
 from lasttoken.errors import ConfigError
-from lasttoken.settings import check_ranges, parse_depth, parse_trainable
+from lasttoken.settings import check_learning, check_ranges, parse_depth
 
 PrecisionName = Literal["auto", "fp32", "bf16"]
 InputFormat = Literal["auto", "csv", "tsv", "jsonl", "parquet", "text"]
@@ -65,8 +65,21 @@ class TrainConfig:
     warmup_fraction: Annotated[float, Doc("share of steps that warm up linearly")] = 0.0
     max_grad_norm: Annotated[float, Doc("clip the gradient's norm at this")] = 1.0
     trainable: Annotated[
-        str, Doc("full, last-K (the last K blocks), or probe (the head alone, fitted in one pass)")
+        str,
+        Doc(
+            "full, last-K (the last K blocks), lora (small adapters beside all blocks), or probe "
+            "(the head alone, fitted in one pass)"
+        ),
     ] = "full"
+    lora_rank: Annotated[int, Doc("rank of the adapters of --trainable lora")] = 16
+    lora_alpha: Annotated[float, Doc("what adapters give is multiplied by this / rank")] = 32.0
+    lora_dropout: Annotated[float, Doc("dropout of what adapters read")] = 0.0
+    layer_decay: Annotated[
+        float, Doc("each block learns at the rate of the one above it times this")
+    ] = 1.0
+    gradient_checkpointing: Annotated[
+        bool, Doc("compute blocks anew in the backward pass: less memory, more time")
+    ] = False
     depth: Annotated[
         str | None, Doc("keep the first N blocks; auto: chosen on the training data [all]")
     ] = None
@@ -99,13 +112,16 @@ class TrainConfig:
             positive=(
                 "limit", "max_length", "num_epochs", "batch_size", "gradient_accumulation_steps",
                 "learning_rate", "max_grad_norm", "early_stopping_patience", "checkpoint_steps",
-                "precision_at_least",
+                "precision_at_least", "lora_rank", "lora_alpha", "layer_decay",
             ),
-            not_negative=("weight_decay", "warmup_fraction", "checkpoint_minutes"),
-            below_one=("warmup_fraction", "precision_at_least"),
+            not_negative=(
+                "weight_decay", "warmup_fraction", "checkpoint_minutes", "lora_dropout",
+            ),
+            below_one=("warmup_fraction", "precision_at_least", "lora_dropout"),
+            at_most_one=("layer_decay",),
             seeds=("seed",),
         )  # fmt: skip
-        parse_trainable(self.trainable)
+        check_learning(self)
         parse_depth(self.depth)
 
 

@@ -178,6 +178,8 @@ def _carry_out(run: _Run, classifier: TextClassifier, told: NoteKeeper) -> Train
     watch.lap("train")
     told(Progress("save", 0, 1, "models"))
     classifier.save_pretrained(folder / "model")
+    if fitted.adapter is not None:
+        classifier.save_adapter(folder / "adapter")
     told(Progress("save", 1, 1, "models"))
     watch.lap("save")
     test_logits = classifier.predict_logits(run.test_texts, phase="evaluate", on_event=told)
