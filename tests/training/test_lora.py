@@ -30,7 +30,7 @@ SETTINGS: dict[str, Any] = {
     "num_epochs": 2, "batch_size": 8, "learning_rate": 4e-3, "precision": "fp32",
     "trainable": "lora", "lora_rank": 4, "lora_dropout": 0.1,
 }  # fmt: skip
-LONGER = {**SETTINGS, "num_epochs": 8, "depth": 2}
+LONGER = {**SETTINGS, "num_epochs": 12, "depth": 2}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def weights(classifier: TextClassifier) -> dict[str, torch.Tensor]:
 
 
 def test_it_learns_an_easy_task(trained: TextClassifier) -> None:
-    assert np.mean(trained.predict(TEXTS) == np.array(LABELS)) >= 0.9
+    assert np.mean(trained.predict(TEXTS) == np.array(LABELS)) >= 0.95
     extent = trained.extent_
     assert (extent.depth, extent.num_blocks, extent.starting_head) == (2, 3, "fitted")
     assert extent.num_trainable_weights == sum(
