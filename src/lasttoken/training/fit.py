@@ -226,8 +226,6 @@ def _fit(
     )
 
 
-
-
 def _end_epoch(
     state: TrainState,
     row: EpochEnd,
