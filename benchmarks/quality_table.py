@@ -10,18 +10,25 @@ examples, the same ones for both and for every seed.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from benchmarks.measure import ROOT, SMOKE
 from benchmarks.quality import cells
+from benchmarks.quality.comparisons import (
+    Records,
+    best_rival,
+    difference,
+    kept,
+    mean_of,
+    records,
+    versus,
+)
 from benchmarks.quality.contenders import CONTENDERS, TRAINER
 from benchmarks.quality.recipes import RECIPES
-from benchmarks.quality.scores import Difference, paired, unpacked
+from benchmarks.quality.scores import Difference
 from benchmarks.quality.sets import FEW, SETS, SIZES
 
 PAGE = cells.FOLDER / "quality.md" if SMOKE else ROOT / "docs" / "quality.md"
@@ -33,8 +40,6 @@ _SHOWN_SIZES = {
     "8000": "8,000 examples",
     "all": "All examples",
 }
-# Rivals with few examples; the best of them on each data set counts.
-_FEW_RIVALS = ("setfit", "minilm-lr", TRAINER)
 # Must and goal, of scores with all training examples.
 _ALL = {
     "rt_polarity": (0.84, 0.88),
@@ -42,73 +47,6 @@ _ALL = {
     "go_emotions": (0.42, 0.48),
     "sms_spam": (0.975, 0.990),
 }
-
-Records = dict[int, dict[str, Any]]  # by seed
-
-
-@cache
-def kept() -> dict[tuple[str, str, str], Records]:
-    """Return the final records of each data set, size and contender."""
-    found: dict[tuple[str, str, str], Records] = {}
-    for path in sorted(cells.FOLDER.glob("*/*-seed*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        key = (record["data"], record["size"], record["contender"])
-        found.setdefault(key, {})[record["seed"]] = record
-    return found
-
-
-def records(data: str, size: str, contender: str) -> Records:
-    """Return a contender's records by seed; none where it did not run."""
-    return kept().get((data, size, contender), {})
-
-
-def difference(data: str, size: str, first: str, second: str) -> Difference | None:
-    """Return what the first contender has over the second, over the seeds that both have."""
-    one, other = records(data, size, first), records(data, size, second)
-    seeds = sorted(one.keys() & other.keys())
-    if not seeds:
-        return None
-    truth = json.loads(cells.truth_path(data).read_text(encoding="utf-8"))
-    used = [each[seed]["test_sha256"] for each in (one, other) for seed in seeds]
-    if set(used) != {truth["test_sha256"]}:
-        raise SystemExit(f"{data} {size}: {first} and {second} answered different test examples")
-    flags, answers = (
-        unpacked(truth["truth"], len(truth["labels"])),
-        [
-            [unpacked(each[seed]["predicted"], len(truth["labels"])) for seed in seeds]
-            for each in (one, other)
-        ],
-    )
-    return paired(SETS[data].metric, flags, *answers)
-
-
-def mean_of(found: Mapping[int, Mapping[str, Any]], key: str) -> float:
-    """Return the mean over seeds."""
-    return mean(record[key] for record in found.values())
-
-
-def time_ratio(data: str, size: str, first: str, second: str) -> float | None:
-    """Return seconds of the first over seconds of the second, over the seeds that both have."""
-    one, other = records(data, size, first), records(data, size, second)
-    seeds = one.keys() & other.keys()
-    if not seeds:
-        return None
-    return sum(one[s]["seconds"] for s in seeds) / sum(other[s]["seconds"] for s in seeds)
-
-
-def versus(size: str, first: str, second: str) -> tuple[list[tuple[str, Difference]], float | None]:
-    """Return the difference on each data set, and the mean time ratio."""
-    found = [(data, difference(data, size, first, second)) for data in SETS]
-    there = [(data, each) for data, each in found if each is not None]
-    ratios = [ratio for data, _ in there if (ratio := time_ratio(data, size, first, second))]
-    return there, mean(ratios) if ratios else None
-
-
-def best_rival(data: str) -> str | None:
-    """Return the best of the rivals with few examples, by test score: the hardest comparison."""
-    size = str(FEW)
-    there = [name for name in _FEW_RIVALS if records(data, size, name)]
-    return max(there, key=lambda name: mean_of(records(data, size, name), "test"), default=None)
 
 
 def verdict(value: float, must: float, goal: float, *, spoiled: bool = False) -> str:

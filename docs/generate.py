@@ -18,6 +18,8 @@ import lasttoken
 from lasttoken import TextClassifier, cli, errors, events
 from lasttoken.cli import COMMANDS
 from lasttoken.evaluation.metrics import ClassificationMetrics, LabelMetrics
+from lasttoken.evaluation.multi_label.metrics import MultiLabelMetrics, SetLabelMetrics
+from lasttoken.evaluation.regression.metrics import RegressionMetrics
 from lasttoken.model.record import ModelRecord
 
 PAGE = Path(__file__).with_name("reference.md")
@@ -26,6 +28,8 @@ PAGE = Path(__file__).with_name("reference.md")
 RUN_FILES = {
     "model/": "the model folder: `config.json`, `model.safetensors`, tokenizer, `lasttoken.json`, "
     "`README.md` (the model card)",
+    "adapter/": "what adapters learned, with the head, as a plain folder of peft; only with "
+    "`--trainable lora`",
     "run.json": "how the run was made: command, settings, data, versions, machine, cost",
     "history.jsonl": "one line an epoch",
     "metrics.json": "scores on the test and validation examples, and the baselines'",
@@ -61,7 +65,8 @@ RUN_FIELDS = {
 }
 METRICS_FIELDS = {
     "schema_version": "number of this form",
-    "labels": "in their stored order",
+    "task": '"single-label", "multi-label", "ordinal" or "regression"',
+    "labels": "in their stored order; of a regression the name of what is predicted",
     "title": "of the report",
     "verdict": "the comparison with the baselines in words",
     "caveats": "what to know before the scores are relied on, from the scores",
@@ -69,7 +74,8 @@ METRICS_FIELDS = {
     "test": "scores on the test examples (below), their `intervals`, `num_correct`, "
     "`confusion_shares` (of each row)",
     "validation": "scores of the kept epoch on the validation examples (below), or null",
-    "baselines": "for `majority` and `tfidf_logistic_regression`: the same scores on the test "
+    "baselines": "for `majority` and `tfidf_logistic_regression` (multi-label: "
+    "`commonest_set`; regression: `mean` and `tfidf_ridge`): the same scores on the test "
     "examples, `difference` (the model minus the baseline, paired), `settings`, `seconds`, "
     "`reason` (why there are no scores, or null)",
     "confused_pairs": "the pairs of labels confused most: `true`, `predicted`, `count`, `share` "
@@ -112,6 +118,33 @@ SCORE_FIELDS = {
     "num_correct": "examples given their true label; on the test",
     "confusion_shares": "the matrix, each row divided by its sum; on the test",
     "intervals": "score to the two ends of its 95 % interval; on the test",
+}
+ORDINAL_FIELDS = {
+    "mae": "mean distance of the answer from the true label, in places of their order",
+    "within_one": "share that is at most one place off",
+    "quadratic_weighted_kappa": "agreement above chance where a mistake costs its squared "
+    "distance; null where all labels, true or given, are one",
+    "spearman": "rank correlation, likewise",
+    "distances": "for each distance `places`, `examples` and their `share`",
+}
+SET_FIELDS = {
+    "mistakes": "in place of `confused_pairs`: pairs of a label `missed` and one `given` instead, "
+    "`count`, `share` of the missed label's examples, `examples`",
+    "set_sizes": "how many examples have (`true`), and are `given`, so many labels (`size`)",
+    "calibration": "over all pairs of example and label",
+    "slices": "`accuracy` is the share of exactly right sets",
+    "errors": "the surest wrong decisions: `labels` and `predicted` are sets, `decision` the one "
+    "`label` that was given or missed (`is_given`), its `probability` and `threshold`",
+}
+NUMBER_FIELDS = {
+    "ranges": "for each `level`, the share that should hold, the `reach` around a prediction, "
+    "found on validation examples, and the `share` of true values that it held on the `test`",
+    "bins": "test examples by predicted value: `low`, `high`, `num_examples`, mean `predicted` and "
+    "`true` value, `true_interval`",
+    "points": "true and predicted value of up to 1,000 test examples, for the plot",
+    "slices": "`by`, `value`, `num_examples`, `mae`, `interval`, `bias`, `others_mae`, `p_value`, "
+    "`is_worse`",
+    "errors": "the largest errors: `file`, `row`, `text`, `true`, `predicted`, `error`, `words`",
 }
 PREDICTION_FIELDS = {
     "file": "where the example was read",
@@ -160,6 +193,27 @@ def reference() -> str:
         _fields(
             {k: v for k, v in _attributes(LabelMetrics).items() if k != "label"}
             | {"intervals": "of these three, on the test"}
+        ),
+        "Of an ordinal task also:",
+        _fields(ORDINAL_FIELDS),
+        "Of a multi-label task `abstaining` is missing, and others stand in their places:",
+        _fields(SET_FIELDS),
+        "Its scores of one set of examples:",
+        _fields(_attributes(MultiLabelMetrics) | {"intervals": SCORE_FIELDS["intervals"]}),
+        "Of each label:",
+        _fields(
+            {k: v for k, v in _attributes(SetLabelMetrics).items() if k != "label"}
+            | {"intervals": "of precision, recall and F1, on the test"}
+        ),
+        "Of a regression there are `test`, `validation`, `baselines` and:",
+        _fields(NUMBER_FIELDS),
+        "Its scores of one set of examples:",
+        _fields(
+            _attributes(RegressionMetrics)
+            | {
+                "intervals": SCORE_FIELDS["intervals"],
+                "true_values": "`mean`, `standard_deviation`, `least` and `most`; on the test",
+            }
         ),
         "### history.jsonl",
         _fields({k: v for k, v in _attributes(events.EpochEnd).items() if k != "is_best"}),

@@ -35,6 +35,7 @@ OWNERS = {
     "markupsafe": {"evaluation"},  # comes with jinja2
     "matplotlib": {"evaluation"},
     "optuna": {"tune"},
+    "peft": {"model"},
     "pyarrow": {"data"},
     "rich": {"cli"},
     "safetensors": {"model", "training"},

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import Command, check_refused, hash_folder
-from lasttoken.evaluation.compare import comparison_dict
+from lasttoken.evaluation.compare import Answers, comparison_dict
 
 MakeRun = Callable[..., Path]
 
@@ -209,8 +209,8 @@ def test_the_better_of_two_equal_classifiers_is_named_in_at_most_one_of_twenty_c
         probs = {}
         for name in ("one", "two"):
             right = rng.random(300) < 0.8
-            probs[name] = np.eye(2)[np.where(right, ids, 1 - ids)] * 0.8 + 0.1
-        found = comparison_dict(ids, probs, ("a", "b"), seed=seed)
+            probs[name] = Answers(np.eye(2)[np.where(right, ids, 1 - ids)] * 0.8 + 0.1)
+        found = comparison_dict(ids, probs, ("a", "b"), task="single-label", seed=seed)
         named += found["pairs"][0]["better"] is not None
     assert named <= 18  # 10 expected; more than 18 happens in 1 of 200 such tests
 

@@ -28,6 +28,7 @@ from benchmarks.quality.contenders import CONTENDERS, NotReadyError
 from benchmarks.quality.run import current_settings, run_cell
 
 SEEDS = (1, 2, 3)
+IDLE_LOAD = 0.5
 _OVERHEAD = 15.0  # seconds of starting, loading and writing, about
 
 
@@ -129,19 +130,20 @@ def tell(todo: Sequence[Planned], wanted: Sequence[Cell]) -> None:
 
 def spoken(seconds: float) -> str:
     """Return a time in words."""
-    return f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{max(0.0, seconds) / 60:.0f} min"
 
 
 def reason(error: Exception) -> str:
     """Return the message at the end of a worker's log, without the traceback before it."""
-    return str(error).rpartition("Error: ")[2]
+    return str(error).rpartition("Error: ")[2]  # all of it, where there is no traceback
 
 
 def run_all(todo: Sequence[Planned], options: argparse.Namespace) -> int:
     """Run the plan until it or the time is over; returns how many cells failed."""
     started = time.monotonic()
     left = sum(each.seconds for each in todo)
-    took = expected = failed = 0.0
+    took = expected = 0.0
+    failed = 0
     for number, each in enumerate(todo, start=1):
         elapsed = time.monotonic() - started
         pace = took / expected if expected else 1.0
@@ -168,7 +170,7 @@ def run_all(todo: Sequence[Planned], options: argparse.Namespace) -> int:
             f"[{number}/{len(todo)}] {each.cell.name}: {told}; about {spoken(pace * left)} left",
             flush=True,
         )
-    return int(failed)
+    return failed
 
 
 def chosen_options() -> argparse.Namespace:
@@ -198,7 +200,11 @@ def chosen_options() -> argparse.Namespace:
     add("--threads", type=int, default=os.cpu_count() or 1, help="of each contender")
     add("--again", action="store_true", help="measure kept cells anew")
     add("--plan", action="store_true", help="print the plan, and run nothing")
-    return parser.parse_args()
+    options = parser.parse_args()
+    missing = [name for name in options.sets if not sets.is_there(name, options.folder)]
+    if missing:
+        parser.error(f"{options.folder} does not hold {', '.join(missing)}; --sets chooses others")
+    return options
 
 
 def main() -> int:
@@ -207,6 +213,9 @@ def main() -> int:
     wanted = selected(options)
     todo = plan(wanted, options.folder, again=options.again)
     tell(todo, wanted)
+    busy = os.getloadavg()[0]
+    if busy > IDLE_LOAD:
+        print(f"other programs are running (load {busy:.1f}): seconds will be too many")
     return 0 if options.plan else min(1, run_all(todo, options))
 
 

@@ -63,37 +63,43 @@ class Entrant:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-_PEERS_OF_ALL = (str(FEW), "500", "4000", "8000")
+_SIZES = (str(FEW), "500", "4000", "8000")
 _TUNED = {"style": "tuned", "precision": "bf16"}
 
 CONTENDERS: dict[str, Entrant] = {
     TRAINER: Entrant(
         "Trainer, tuned",
         *("benchmarks.peers.trainer:fit_probs", DECODER, "bf16", 5.5e-4),
-        sizes=_PEERS_OF_ALL,
+        sizes=_SIZES,
         settings=_TUNED,
     ),
     **{
         name: Entrant(
-            name, "benchmarks.ours:fit_probs", DECODER, "bf16", 4e-4, settings={"precision": "bf16"}
+            name,
+            "benchmarks.ours:fit_probs",
+            DECODER,
+            "bf16",
+            4e-4,
+            settings={"precision": "bf16"},
+            sizes=_SIZES if name in NEEDS_TRAINER else None,
         )
         for name in RECIPES
     },
     "minilm-trainer": Entrant(
         "MiniLM fine-tuned",
         *("benchmarks.peers.trainer:fit_probs", ENCODER, "bf16", 6e-5),
-        sizes=_PEERS_OF_ALL,
+        sizes=_SIZES,
         settings={**_TUNED, "max_length": 256},
     ),
     "minilm-lr": Entrant(
         "MiniLM + logistic regression",
         *("benchmarks.peers.encoder:fit_logistic", ENCODER, "reduced", 3e-5),
-        sizes=_PEERS_OF_ALL,
+        sizes=_SIZES,
         settings={"precision": "bf16"},
     ),
     "setfit": Entrant(
         "SetFit on MiniLM",
-        *("benchmarks.peers.setfit:fit", ENCODER, "reduced", 1.2e-4),
+        *("benchmarks.peers.setfit:fit", ENCODER, "reduced", 2.5e-4),
         environment="setfit",
         tasks=(SINGLE,),
         sizes=tuple(PAIRS),
@@ -101,7 +107,7 @@ CONTENDERS: dict[str, Entrant] = {
     "tfidf": Entrant(
         "TF-IDF + logistic regression",
         *("benchmarks.peers.tfidf:fit_logistic", None, "reduced", 5e-6),
-        sizes=_PEERS_OF_ALL,
+        sizes=_SIZES,
     ),
 }
 TUNED = tuple(name for name, each in CONTENDERS.items() if "style" in each.settings)

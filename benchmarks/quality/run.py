@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import time
 from functools import cache
 from pathlib import Path
@@ -68,6 +69,7 @@ def _measured(cell: Cell, settings: dict[str, Any], folder: Path, threads: int) 
     path, counts = sets.write_texts(cell.data, cell.size, cell.seed, folder)
     splits = sets.draw(cell.data, cell.size, cell.seed, folder)
     labels = sets.label_names(cell.data, folder)
+    _keep_truth(cell.data, labels, splits["test"])
     job = {
         "texts": str(path),
         "labels": labels,
@@ -79,6 +81,7 @@ def _measured(cell: Cell, settings: dict[str, Any], folder: Path, threads: int) 
         job["model"] = str(_model(entrant.model))
     python = str(python_of(entrant.environment)) if entrant.environment else None
     contender = Contender(cell.name, entrant.entry, entrant.kind, job, python=python)
+    busy = os.getloadavg()[0]
     started = time.perf_counter()
     report = run_to_end(contender, threads)
     total = time.perf_counter() - started
@@ -87,27 +90,28 @@ def _measured(cell: Cell, settings: dict[str, Any], folder: Path, threads: int) 
     thresholds = None
     if data.task == sets.MULTI:
         thresholds = scores.fit_thresholds(probs["validation"], truth["validation"])
-    given = {part: scores.decide(probs[part], data.task, thresholds) for part in probs}
-    _keep_truth(cell.data, labels, splits["test"])
+    given = scores.decide(probs["test"], data.task, thresholds)
+    validation = scores.validation_score(
+        data.metric, data.task, probs["validation"], truth["validation"]
+    )
     return {
         "metric": data.metric,
         "settings": settings,
         "seconds": round(report["seconds"], 2),
         "load_seconds": round(report["load_seconds"], 2),
         "total_seconds": round(total, 2),
-        **{
-            part: round(float(scores.score(data.metric, truth[part], given[part])[0]), 6)
-            for part in probs
-        },
+        "validation": round(validation, 6),
+        "test": round(float(scores.score(data.metric, truth["test"], given)[0]), 6),
         **counts,
         "details": {key: report[key] for key in _DETAILS if key in report},
         "threads": threads,
+        "load_before": round(busy, 2),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         **machine_record(),
         **({"versions": report["versions"]} if "versions" in report else {}),
         "thresholds": thresholds and [float(f"{threshold:.6g}") for threshold in thresholds],
         "test_sha256": sets.checksum(splits["test"]),
-        "predicted": scores.packed(given["test"]),
+        "predicted": scores.packed(given),
     }
 
 
@@ -140,8 +144,12 @@ def _model(which: str) -> Path:
 
 
 def _keep_truth(data: str, labels: list[str], test: sets.Split) -> None:
-    path = truth_path(data)
-    if not path.is_file():
-        truth = scores.packed(scores.flags_of(test.labels, labels))
-        facts = {"labels": labels, "test_sha256": sets.checksum(test), "truth": truth}
-        write_record(path, facts)
+    """Keep the true labels of the test examples, which no later folder may change."""
+    path, checksum = truth_path(data), sets.checksum(test)
+    if path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))["test_sha256"]
+        if kept != checksum:
+            raise NotReadyError(f"{data} has other test examples than the cells in {path.parent}")
+        return
+    truth = scores.packed(scores.flags_of(test.labels, labels))
+    write_record(path, {"labels": labels, "test_sha256": checksum, "truth": truth})

@@ -23,6 +23,7 @@ from benchmarks.measure import SCRATCH, SMOKE
 
 SINGLE, MULTI = "single-label", "multi-label"
 SEPARATOR = "|"
+REVIEWS = "movie-reviews"
 FEW = 16  # examples a label
 SIZES = ("16", "500", "4000", "8000", "all")
 _SPLIT_SEED = 123  # of the movie reviews' validation examples: no seed of a cell moves them
@@ -55,7 +56,7 @@ SETS = {
         DataSet("trec6"),
         DataSet("sms_spam", metric="macro_f1"),
         DataSet("go_emotions", metric="macro_f1", task=MULTI),
-        DataSet("movie-reviews"),
+        DataSet(REVIEWS),
     )
 }
 
@@ -72,6 +73,11 @@ class Split:
         return Split(*(tuple(values[i] for i in places) for values in (self.texts, self.labels)))
 
 
+def is_there(name: str, folder: Path) -> bool:
+    """Return whether a data set can be read."""
+    return name == REVIEWS or (folder / name).is_dir()
+
+
 @cache
 def read_set(name: str, folder: Path) -> dict[str, Split]:
     """Return "train", "validation" and "test" of a data set.
@@ -79,7 +85,7 @@ def read_set(name: str, folder: Path) -> dict[str, Split]:
     Raises:
         OSError: the folder does not hold it.
     """
-    if name == "movie-reviews":
+    if name == REVIEWS:
         return _movie_reviews()
     column = "labels" if SETS[name].task == MULTI else "label"
     splits = {}

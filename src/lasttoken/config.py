@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from typing_extensions import Doc
 
 from lasttoken.errors import ConfigError
-from lasttoken.settings import check_ranges, check_task, parse_depth, parse_trainable
+from lasttoken.settings import check_learning, check_ranges, check_task, parse_depth
 
 PrecisionName = Literal["auto", "fp32", "bf16"]
 InputFormat = Literal["auto", "csv", "tsv", "jsonl", "parquet", "text"]
@@ -29,21 +29,14 @@ _PrecisionAtLeast = Annotated[
 _Explain = Annotated[ExplainMethod, Doc("how the words that mattered are found")]
 _LabelCheck = Annotated[bool, Doc("look for labels that are probably wrong")]
 
-TaskName = Literal["single-label", "multi-label", "ordinal", "regression"]
-_TaskName = Annotated[
-    TaskName,
-    Doc(
-        "what a text has: one label, any number of labels (multi-label), one of labels in an order "
-        "(ordinal), or a number (regression)"
-    ),
+# What labels mean, and how they are written; `train`, `tune` and `check` are told alike.
+_Task = Annotated[
+    Literal["single-label", "multi-label", "ordinal", "regression"],
+    Doc("a text has one label, any number of them, one on an ordered scale, or a number"),
 ]
 _LabelSeparator = Annotated[str, Doc("multi-label: between the labels of a set")]
-_LabelColumns = Annotated[
-    str | None, Doc("multi-label: columns of 0 and 1, one a label, separated by commas [none]")
-]
-_LabelOrder = Annotated[
-    str | None, Doc("ordinal: the labels, the lowest first, separated by commas [by number]")
-]
+_LabelColumns = Annotated[str | None, Doc("multi-label: columns of 0 and 1, as a,b,c [none]")]
+_LabelOrder = Annotated[str | None, Doc("ordinal: low,mid,high, the lowest first [by number]")]
 
 DEFAULT_MODEL = "gpt2"
 
@@ -65,7 +58,7 @@ class TrainConfig:
     label_column: Annotated[str | None, Doc("column that holds the label [guessed, printed]")] = (
         None
     )
-    task: _TaskName = "single-label"
+    task: _Task = "single-label"
     label_separator: _LabelSeparator = "|"
     label_columns: _LabelColumns = None
     label_order: _LabelOrder = None
@@ -85,8 +78,21 @@ class TrainConfig:
     warmup_fraction: Annotated[float, Doc("share of steps that warm up linearly")] = 0.0
     max_grad_norm: Annotated[float, Doc("clip the gradient's norm at this")] = 1.0
     trainable: Annotated[
-        str, Doc("full, last-K (the last K blocks), or probe (the head alone, fitted in one pass)")
+        str,
+        Doc(
+            "full, last-K (the last K blocks), lora (small adapters beside all blocks), or probe "
+            "(the head alone, fitted in one pass)"
+        ),
     ] = "full"
+    lora_rank: Annotated[int, Doc("rank of the adapters of --trainable lora")] = 16
+    lora_alpha: Annotated[float, Doc("what adapters give is multiplied by this / rank")] = 32.0
+    lora_dropout: Annotated[float, Doc("dropout of what adapters read")] = 0.0
+    layer_decay: Annotated[
+        float, Doc("each block learns at the rate of the one above it times this")
+    ] = 1.0
+    gradient_checkpointing: Annotated[
+        bool, Doc("compute blocks anew in the backward pass: less memory, more time")
+    ] = False
     depth: Annotated[
         str | None, Doc("keep the first N blocks; auto: chosen on the training data [all]")
     ] = None
@@ -119,13 +125,16 @@ class TrainConfig:
             positive=(
                 "limit", "max_length", "num_epochs", "batch_size", "gradient_accumulation_steps",
                 "learning_rate", "max_grad_norm", "early_stopping_patience", "checkpoint_steps",
-                "precision_at_least",
+                "precision_at_least", "lora_rank", "lora_alpha", "layer_decay",
             ),
-            not_negative=("weight_decay", "warmup_fraction", "checkpoint_minutes"),
-            below_one=("warmup_fraction", "precision_at_least"),
+            not_negative=(
+                "weight_decay", "warmup_fraction", "checkpoint_minutes", "lora_dropout",
+            ),
+            below_one=("warmup_fraction", "precision_at_least", "lora_dropout"),
+            at_most_one=("layer_decay",),
             seeds=("seed",),
         )  # fmt: skip
-        parse_trainable(self.trainable)
+        check_learning(self)
         parse_depth(self.depth)
         check_task(self.task, self.label_separator, self.label_columns, self.label_order)
 
@@ -164,9 +173,7 @@ class EvaluateConfig:
     data: Annotated[str, Doc("labeled text, as for train; a test split is used if there is one")]
     text_column: Annotated[str | None, Doc("column that holds the text [as in training]")] = None
     label_column: Annotated[str | None, Doc("column that holds the label [as in training]")] = None
-    label_columns: Annotated[
-        str | None, Doc("multi-label: columns of 0 and 1, one a label [as in training]")
-    ] = None
+    label_columns: Annotated[str | None, Doc("columns of 0 and 1 [as in training]")] = None
     encoding: Annotated[str, Doc("encoding of text files")] = "utf-8"
     skip_bad_rows: Annotated[bool, Doc("leave out and count unusable rows")] = False
     limit: Annotated[int | None, Doc("score at most this many examples")] = None
@@ -265,7 +272,7 @@ class CheckConfig:
     label_column: Annotated[str | None, Doc("column that holds the label [guessed, printed]")] = (
         None
     )
-    task: _TaskName = "single-label"
+    task: _Task = "single-label"
     label_separator: _LabelSeparator = "|"
     label_columns: _LabelColumns = None
     label_order: _LabelOrder = None

@@ -16,8 +16,10 @@ from lasttoken.data.python_labels import read_labels_given
 from lasttoken.data.splits import set_aside
 from lasttoken.data.tasks import Task, kind_of, name_of
 from lasttoken.data.unicode import check_unicode
+from lasttoken.errors import ConfigError
 from lasttoken.events import EpochEnd, EventCallback, ignore
 from lasttoken.inference.answering import Answerer
+from lasttoken.model.adapter_folder import save_adapter_folder
 from lasttoken.model.device import resolve_device, resolve_precision
 from lasttoken.model.folder import (
     LoadedModel,
@@ -56,8 +58,14 @@ class TextClassifier(Answerer, ClassifierMixin, Parameters):
         max_grad_norm: the gradient's norm is clipped at this.
         early_stopping_patience: epochs without a better one before training stops; None never.
         validation_fraction: share of the texts given to `fit` that choose the epoch to keep.
-        trainable: "full"; "last-3" (the last 3 blocks, the final norm and the head learn); or
-            "probe" (the head alone, fitted in one pass).
+        trainable: "full"; "last-3" (the last 3 blocks, the final norm and the head learn); "lora"
+            (small adapters beside all blocks learn, and the head); or "probe" (the head alone,
+            fitted in one pass).
+        lora_rank: rank of the adapters.
+        lora_alpha: what adapters give is multiplied by lora_alpha / lora_rank.
+        lora_dropout: dropout of what adapters read.
+        layer_decay: each block learns at the rate of the one above it times this, 0 to 1.
+        gradient_checkpointing: compute blocks anew in the backward pass: less memory, more time.
         depth: keep the first so many blocks; "auto" chooses by a cross-validated probe of every
             block on the training texts; None keeps all.
         max_length: cut texts at this many tokens; None is the model's limit.
@@ -71,6 +79,7 @@ class TextClassifier(Answerer, ClassifierMixin, Parameters):
         classes_: (C,) the labels, sorted, of the type given to `fit`.
         history_: one `EpochEnd` an epoch.
         extent_: blocks and weights that were kept and trained, and the probe table if one was made.
+        adapter_: what the adapters of trainable="lora" learned; the model contains it. Else None.
         best_epoch_: the epoch whose weights are kept, counted from 1.
     """
 
@@ -177,6 +186,7 @@ class TextClassifier(Answerer, ClassifierMixin, Parameters):
         self.history_: tuple[EpochEnd, ...] = result.history
         self.best_epoch_ = result.best_epoch
         self.extent_ = result.extent
+        self.adapter_ = result.adapter
         details = {"settings": self.get_params(), **(record or {})}
         details["settings"] = {**details["settings"], "num_blocks_kept": result.extent.depth}
         labels = prepared.loaded.classifier.labels
@@ -209,6 +219,24 @@ class TextClassifier(Answerer, ClassifierMixin, Parameters):
         """
         loaded = self._fitted()
         save_model_folder(Path(folder), loaded.classifier, loaded.tokenizer, loaded.record)
+
+    def save_adapter(self, folder: str | Path) -> None:
+        """Write what the adapters of `trainable="lora"` learned, and the head, as peft reads it.
+
+        Raises:
+            NotFittedError: there is nothing to save.
+            ConfigError: no adapters were trained.
+            RunError: the folder exists and is not empty.
+        """
+        loaded = self._fitted()
+        adapter = getattr(self, "adapter_", None)
+        if adapter is None:
+            raise ConfigError(
+                "save_adapter: this classifier has no adapter",
+                expected="one that was trained with adapters, in this process",
+                remedy='TextClassifier(trainable="lora").fit(texts, labels), or save_pretrained',
+            )
+        save_adapter_folder(Path(folder), adapter, loaded.classifier, name=self.model)
 
     @classmethod
     def from_pretrained(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+Metric = Literal["macro F1", "loss"]
 TrialState = Literal["finished", "pruned", "stopped", "failed", "lost"]
 
 
@@ -107,8 +108,13 @@ class EpochEnd:
     is_best: bool
 
     @property
+    def metric(self) -> Metric:
+        """Return what chooses the epoch to keep."""
+        return "loss" if self.validation_macro_f1 is None else "macro F1"
+
+    @property
     def score(self) -> float:
-        """Return what chooses the epoch to keep, the larger the better."""
+        """Return the metric such that more is better: a loss has its sign changed."""
         f1 = self.validation_macro_f1
         return -self.validation_loss if f1 is None else f1
 
@@ -153,7 +159,9 @@ class TrialEnd:
         state: "finished"; "pruned" (worse than most at the same epoch); "stopped" (the time was
             up); "failed" (its loss was no number, or it did not fit into memory); or "lost" (the
             process ended amid it).
-        scores: validation macro F1 after each epoch, 0 to 1.
+        metric: what chooses among epochs and trials: validation macro F1, 0 to 1; of a
+            regression, the validation loss.
+        scores: the metric after each epoch, such that more is better: a loss has its sign changed.
         seconds: wall seconds.
         is_best: True if the best of these scores is above those of all trials before.
         reason: why it ended early; empty if it did not.
@@ -162,6 +170,7 @@ class TrialEnd:
     number: int
     settings: Mapping[str, Any]
     state: TrialState
+    metric: Metric
     scores: tuple[float, ...]
     seconds: float
     is_best: bool

@@ -19,6 +19,10 @@ LARGEST_SEED = 2**32 - 1  # that numpy and scikit-learn take
 
 ConfigT = TypeVar("ConfigT")
 
+# What is for adapters alone, and for steps alone; anything else than these is refused elsewhere.
+LORA_DEFAULTS = {"lora_rank": 16, "lora_alpha": 32.0, "lora_dropout": 0.0}
+STEPS_DEFAULTS = {"layer_decay": 1.0, "gradient_checkpointing": False}
+
 
 def read_config_file(path: str, config_class: type[ConfigT]) -> dict[str, Any]:
     """Read settings from a TOML file for `--config`; keys may use dashes or underscores.
@@ -73,12 +77,12 @@ class Trainable:
     """Which part of a model learns.
 
     Attributes:
-        kind: "full" (all), "last" (the last blocks, the final norm and the head) or "probe" (the
-            head).
+        kind: "full" (all), "last" (the last blocks, the final norm and the head), "lora" (adapters
+            beside the blocks' matrices, and the head) or "probe" (the head).
         num_blocks: K of "last"; None otherwise.
     """
 
-    kind: Literal["full", "last", "probe"]
+    kind: Literal["full", "last", "lora", "probe"]
     num_blocks: int | None = None
 
 
@@ -86,15 +90,16 @@ def parse_trainable(value: object) -> Trainable:
     """Read the setting `trainable`.
 
     Raises:
-        ConfigError: it is none of full, probe, last-1, last-2 ...
+        ConfigError: it is none of full, lora, probe, last-1, last-2 ...
     """
-    if value == "full" or value == "probe":
+    if value == "full" or value == "lora" or value == "probe":
         return Trainable(value)
     match = re.fullmatch(r"last-([1-9][0-9]*)", value) if isinstance(value, str) else None
     if match is None:
         raise ConfigError(
             f"--trainable {value}",
-            expected="full, probe, or last-K with K the number of blocks that learn, 1 or more",
+            expected="full, lora, probe, or last-K with K the number of blocks that learn, 1 or "
+            "more",
             remedy="--trainable last-3",
         )
     return Trainable("last", int(match.group(1)))
@@ -154,11 +159,40 @@ def check_task(
         )
 
 
+def check_learning(config: Any) -> None:  # noqa: ANN401 - anything with these settings
+    """Check that every setting of how weights learn has something to act on.
+
+    Raises:
+        ConfigError: one is set that would change nothing.
+    """
+    kind = parse_trainable(config.trainable).kind
+    if kind != "lora":
+        for name, default in LORA_DEFAULTS.items():
+            value = getattr(config, name)
+            if value != default:
+                raise ConfigError(
+                    f"--{name.replace('_', '-')} {value} with --trainable {config.trainable}",
+                    expected="--trainable lora: no other way of training has adapters",
+                    remedy="--trainable lora, or leave it out",
+                )
+    if kind == "probe":
+        for name, default in STEPS_DEFAULTS.items():
+            value = getattr(config, name)
+            if value != default:
+                flag = f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+                raise ConfigError(
+                    f"{flag} with --trainable probe",
+                    expected="a model that is trained: a probe's head is fitted, without steps",
+                    remedy="leave it out, or --trainable last-1",
+                )
+
+
 def check_ranges(
     config: Any,  # noqa: ANN401 - any of the dataclasses above
     positive: tuple[str, ...] = (),
     not_negative: tuple[str, ...] = (),
     below_one: tuple[str, ...] = (),
+    at_most_one: tuple[str, ...] = (),
     seeds: tuple[str, ...] = (),
 ) -> None:
     """Check the ranges of a dataclass's numbers; None passes, all faults are told together.
@@ -170,6 +204,7 @@ def check_ranges(
         (positive, "a number above 0", lambda value: value > 0),
         (not_negative, "0 or more", lambda value: value >= 0),
         (below_one, "below 1", lambda value: value < 1),
+        (at_most_one, "at most 1", lambda value: value <= 1),
         (seeds, f"between 0 and {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED),
     ]
     faults = []

@@ -8,7 +8,8 @@ import sys
 import time
 from importlib import metadata
 
-_RECORDED = ("lasttoken", "torch", "transformers", "accelerate", "tokenizers", "scikit-learn")
+_RECORDED = ("lasttoken", "torch", "transformers", "accelerate", "peft", "tokenizers",
+             "scikit-learn")  # fmt: skip
 
 
 def package_versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lasttoken.evaluation import baseline
+from lasttoken.evaluation import baseline, word_models
 from lasttoken.evaluation.baseline import BaselineResult, majority_baseline, tfidf_baseline
 from lasttoken.events import Event, Note, Progress
 
@@ -134,7 +134,7 @@ def test_words_of_the_test_texts_never_enter_the_vocabulary() -> None:
 
 
 def test_too_much_text_is_sampled_stratified_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baseline, "MAX_CHARACTERS", 80)
+    monkeypatch.setattr(word_models, "MAX_CHARACTERS", 80)
     events: list[Event] = []
     result = tfidf(
         GOOD + BAD, [0] * 5 + [1] * 5, ["fine"], ("good", "bad"), on_event=events.append
@@ -144,13 +144,13 @@ def test_too_much_text_is_sampled_stratified_and_said(monkeypatch: pytest.Monkey
 
 
 def test_large_data_is_searched_with_two_folds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baseline, "LARGE", 10)
+    monkeypatch.setattr(word_models, "LARGE", 10)
     result = tfidf(GOOD + BAD, [0] * 5 + [1] * 5, ["fine"], ("good", "bad"))
     assert result.settings["folds"] == 2
 
 
 def test_a_vocabulary_beyond_the_limit_keeps_the_commonest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baseline, "MAX_WEIGHTS", 6)
+    monkeypatch.setattr(word_models, "MAX_WEIGHTS", 6)
     result = tfidf(GOOD + BAD, [0] * 5 + [1] * 5, ["fine"], ("good", "bad"))
     assert result.settings["vocabulary_size"] == 3  # 6 weights of 2 labels: a, fine, poor
     assert result.metrics is not None
@@ -158,7 +158,7 @@ def test_a_vocabulary_beyond_the_limit_keeps_the_commonest(monkeypatch: pytest.M
 
 
 def test_rare_words_of_many_texts_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baseline, "RARE_WORDS_UP_TO", 3)
+    monkeypatch.setattr(word_models, "RARE_WORDS_UP_TO", 3)
     result = tfidf(["a b", "c d", "e f", "g h"], [0, 0, 1, 1], ["a"], ("x", "y"))
     assert result.metrics is None
     assert result.reason == "no word stands in two training texts"
@@ -167,10 +167,7 @@ def test_rare_words_of_many_texts_are_dropped(monkeypatch: pytest.MonkeyPatch) -
 def test_a_fit_that_does_not_converge_is_recorded_not_printed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = baseline._logistic_regression
-    monkeypatch.setattr(
-        baseline, "_logistic_regression", lambda seed: whole(seed).set_params(max_iter=1)
-    )
+    monkeypatch.setattr(baseline._LogisticRegression, "MAX_ITER", 1)
     result = tfidf(GOOD + BAD, [0] * 5 + [1] * 5, ["fine"], ("good", "bad"))
     assert result.metrics is not None
     assert result.settings["warnings"] == [
@@ -184,7 +181,7 @@ def test_too_little_memory_ends_the_baseline_and_not_the_run(
     def no_memory(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(baseline, "_tfidf", no_memory)
+    monkeypatch.setattr(word_models, "_tfidf", no_memory)
     result = tfidf(GOOD + BAD, [0] * 5 + [1] * 5, ["fine"], ("good", "bad"))
     assert result.reason == "there is too little memory"
 

@@ -28,6 +28,7 @@ from lasttoken.evaluation.calibration import (
     reliability_bins,
 )
 from lasttoken.evaluation.decisions import Decisions, fit_decisions
+from lasttoken.evaluation.metrics import as_sets
 from lasttoken.evaluation.thresholds import (
     at_threshold,
     best_f1_threshold,
@@ -215,9 +216,9 @@ def test_the_best_threshold_is_the_best_of_all(rows: list[tuple[int, bool]]) -> 
 
 def test_a_wished_precision_is_promised_or_said_to_be_out_of_reach() -> None:
     logits, ids = drawn(7, 3_000, 2)
-    probs = softmax(2 * logits.astype(np.float64), axis=1)
+    probs, is_label = softmax(2 * logits.astype(np.float64), axis=1), as_sets(ids, 2)
     found = thresholds_dict(
-        (ids[1_500:], probs[1_500:]), (ids[:1_500], probs[:1_500]), {}, ("no", "yes"),
+        (is_label[1_500:], probs[1_500:]), (is_label[:1_500], probs[:1_500]), {}, ("no", "yes"),
         precision_at_least=0.9,
     )["yes"]  # fmt: skip
     wished = found["precision_at_least"]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from lasttoken.evaluation.curves import _areas, area_intervals, ranking_dict
+from lasttoken.evaluation.metrics import as_sets
 
 
 @settings(max_examples=60, deadline=None)
@@ -49,7 +50,7 @@ def test_perfect_order_of_few_examples_is_no_certainty() -> None:
 def test_a_label_without_examples_has_no_area_and_no_part_in_the_mean() -> None:
     ids = np.array([0, 0, 1, 1])
     probs = np.array([[0.7, 0.2, 0.1], [0.4, 0.5, 0.1], [0.3, 0.6, 0.1], [0.2, 0.7, 0.1]])
-    found = ranking_dict(ids, probs, ("a", "b", "c"), rng=np.random.default_rng(0))
+    found = ranking_dict(as_sets(ids, 3), probs, ("a", "b", "c"), rng=np.random.default_rng(0))
     assert found["per_label"]["c"] is None
     assert found["macro_roc_auc"] == pytest.approx(1.0)
     assert found["per_label"]["a"]["curves"]["roc"][0] == [0.0, 0.0]
@@ -57,7 +58,7 @@ def test_a_label_without_examples_has_no_area_and_no_part_in_the_mean() -> None:
 
 
 def test_one_label_alone_has_no_mean() -> None:
-    found = ranking_dict(np.array([0]), np.array([[0.7, 0.3]]), ("a", "b"),
+    found = ranking_dict(as_sets(np.array([0]), 2), np.array([[0.7, 0.3]]), ("a", "b"),
                          rng=np.random.default_rng(0))  # fmt: skip
     assert found["macro_roc_auc"] is None
 
@@ -65,8 +66,8 @@ def test_one_label_alone_has_no_mean() -> None:
 def test_a_curve_of_many_examples_is_thinned_and_many_labels_are_left_out() -> None:
     rng = np.random.default_rng(2)
     ids = rng.integers(40, size=5_000)
-    found = ranking_dict(ids, rng.dirichlet(np.ones(40), 5_000), [f"l{n}" for n in range(40)],
-                         rng=rng)  # fmt: skip
+    probs, labels = rng.dirichlet(np.ones(40), 5_000), [f"l{n}" for n in range(40)]
+    found = ranking_dict(as_sets(ids, 40), probs, labels, rng=rng)
     with_curves = [entry for entry in found["per_label"].values() if "curves" in entry]
     assert len(with_curves) == 30
     assert max(len(entry["curves"]["roc"]) for entry in with_curves) <= 100

@@ -9,10 +9,7 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Sequence
 from functools import cache
-from html import unescape
-from html.parser import HTMLParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,18 +19,13 @@ import matplotlib
 import numpy as np
 import pytest
 from answered import MISTAKES, failed_baseline, numbers
+from pages import Outline, check_numbers
 from scipy.special import softmax
 
-from lasttoken.evaluation.compare import comparison_dict
+from lasttoken.evaluation.compare import Answers, comparison_dict
 from lasttoken.evaluation.report.figures import plot_labels
-from lasttoken.evaluation.report.numbers import FILTERS, At
-from lasttoken.evaluation.report.page import (
-    BESIDE_UP_TO,
-    SECTIONS,
-    render_report,
-    write_comparison,
-    write_report,
-)
+from lasttoken.evaluation.report.layouts import BESIDE_UP_TO, SECTIONS
+from lasttoken.evaluation.report.page import render_report, write_comparison, write_report
 from lasttoken.evaluation.report.plots import write_plots
 
 EVIL = "<script>alert(1)</script>"
@@ -65,97 +57,6 @@ def small_plots() -> dict[str, str]:
         return write_plots(Path(folder), numbers())
 
 
-class Outline(HTMLParser):
-    """Collects tags and numbers, and checks that tags nest."""
-
-    VOID = frozenset(("meta", "link", "br", "hr"))
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.numbers: list[tuple[str, str, str]] = []  # place, value, shown
-        self.rest: list[str] = []  # text outside of numbers, plots and the style sheet
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-        if tag == "data":
-            found = dict(attrs)
-            self.numbers.append((str(found["data-at"]), str(found["value"]), ""))
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] == "data":
-            place, value, shown = self.numbers[-1]
-            self.numbers[-1] = (place, value, shown + data)
-        elif not {"style", "svg", "title"} & set(self.open):
-            self.rest.append(data)
-
-
-def at(metrics: Any, place: str) -> Any:
-    """Follow a JSON pointer."""
-    for step in place.split("/")[1:]:
-        plain = step.replace("~1", "/").replace("~0", "~")
-        metrics = metrics[int(plain)] if isinstance(metrics, list) else metrics[plain]
-    return metrics
-
-
-def strings(value: Any) -> list[str]:
-    """Return every string in JSON, keys too."""
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, dict):
-        return [*value, *(text for part in value.values() for text in strings(part))]
-    return [text for part in value for text in strings(part)] if isinstance(value, list) else []
-
-
-def tokens(text: str) -> list[str]:
-    """Return the words and numbers of a text that hold a digit: "0.700", "F1", "t0", "6"."""
-    return [found.strip(".,") for found in re.findall(r"[\w.,]*\d[\w.,]*", text)]
-
-
-def check_numbers(page: str, content: Any, ours: Sequence[str]) -> int:
-    """Check that a page holds no number that its file does not; return how many it holds.
-
-    Args:
-        page: HTML.
-        content: of the JSON file.
-        ours: fixed texts with digits in them; the only digits but those in strings of the file.
-    """
-    outline = Outline(page)
-    names = (
-        "share",
-        "percent",
-        "number",
-        "count",
-        "signed",
-        "chance",
-        "floor",
-        "mebibytes",
-        "setting",
-    )
-    for place, value, shown in outline.numbers:
-        assert json.loads(value) == at(content, place), place
-        forms = [FILTERS[name](At(json.loads(value))) for name in names]
-        assert shown in [unescape(re.sub("<[^>]*>", "", form)) for form in forms], place
-    known = {token for text in strings(content) for token in tokens(text)}
-    for text in outline.rest:
-        left = text
-        for fixed in ours:
-            left = re.sub(rf"(?<![\w.,]){re.escape(fixed)}(?!\w)", "", left)
-        assert set(tokens(left)) <= known, text
-    return len(outline.numbers)
-
-
 @pytest.mark.parametrize(
     "labels", [("no", "yes"), ("a/b~c", "0.5", "3 %"), tuple(f"label {n}" for n in range(40))]
 )
@@ -178,12 +79,13 @@ def test_every_number_of_a_comparison_is_one_of_the_file(tmp_path: Path) -> None
     label_ids = np.array(MISTAKES[0])
     rng = np.random.default_rng(1)
     answers = {
-        name: softmax(rng.normal(size=(len(label_ids), 2)), axis=1) for name in ("a/1", "b~2", "c")
+        name: Answers(softmax(rng.normal(size=(len(label_ids), 2)), axis=1))
+        for name in ("a/1", "b~2", "c")
     }
     cost = {"training_seconds": 1234.5, "peak_memory_bytes": 3 * 2**30, "model_bytes": 5 * 2**20,
             "texts_per_second": None}  # fmt: skip
     content = {
-        **comparison_dict(label_ids, answers, ("no", "0.5"), seed=1),
+        **comparison_dict(label_ids, answers, ("no", "0.5"), task="single-label", seed=1),
         "title": "a/1 and b~2 and c",
         "cost": dict.fromkeys(answers, cost),
         "differing_settings": {"learning_rate": {"a/1": "5e-05", "b~2": "0.0001", "c": "7"}},

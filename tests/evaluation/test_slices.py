@@ -68,9 +68,9 @@ def test_the_surest_errors_come_first_and_huge_texts_are_passed_over() -> None:
     texts = ["short", "x" * 300_000, "other", "right"]
     examples = [Example(text, "a", "f.csv", row) for row, text in enumerate(texts, 1)]
     probs = np.array([[0.3, 0.7], [0.1, 0.9], [0.2, 0.8], [0.9, 0.1]])
-    found = confident_errors(examples, np.zeros(4, dtype=np.int64), probs)
+    found = confident_errors(examples, np.zeros(4, dtype=np.int64), probs, ("a", "b"))
     assert found.rows.tolist() == [2, 0]
-    assert found.probs.tolist() == [0.8, 0.7]
+    assert [entry["probability"] for entry in found.entries] == [0.8, 0.7]
     assert (found.num_errors, found.num_too_long) == (3, 1)
 
 

@@ -41,7 +41,7 @@ def answers(matrix: Pairs, *baselines: tuple[str, Pairs | str]) -> dict[str, Any
         same, other = ids_of(found)
         assert (same == true).all()
         metrics = classification_metrics(true, np.eye(2)[other], labels)
-        made.append(BaselineResult(name, metrics, {}, 1.0, predicted_ids=other))
+        made.append(BaselineResult(name, metrics, {}, 1.0, answers=other))
     logits = 9 * np.eye(2, dtype=np.float32)[predicted]
     examples = [Example("text", labels[i]) for i in true]
     lengths = np.full(len(true), 3)

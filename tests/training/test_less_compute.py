@@ -427,9 +427,9 @@ def test_states_on_the_cache_are_those_without_it_in_the_order_asked_for(decoder
 # what is refused
 
 REFUSED = [
-    ({"trainable": "last-0"}, "--trainable last-0", "full, probe, or last-K"),
-    ({"trainable": "lastK"}, "--trainable lastK", "full, probe, or last-K"),
-    ({"trainable": None}, "--trainable None", "full, probe, or last-K"),
+    ({"trainable": "last-0"}, "--trainable last-0", "full, lora, probe, or last-K"),
+    ({"trainable": "lastK"}, "--trainable lastK", "full, lora, probe, or last-K"),
+    ({"trainable": None}, "--trainable None", "full, lora, probe, or last-K"),
     ({"depth": 0}, "--depth 0", "auto, or the number of blocks to keep"),
     ({"depth": 2.5}, "--depth 2.5", "auto, or the number of blocks to keep"),
     ({"depth": True}, "--depth True", "auto, or the number of blocks to keep"),

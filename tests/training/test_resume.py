@@ -29,8 +29,10 @@ SETTINGS = (
 class Case:
     """A command, and what it gives when nobody disturbs it."""
 
-    def __init__(self, runs: Runs, data: Path, model: Path, *more: str) -> None:
-        self.runs, self.folder = runs, runs.folder
+    def __init__(
+        self, runs: Runs, data: Path, model: Path, *more: str, folder: Path | None = None
+    ) -> None:
+        self.runs, self.folder = runs, folder or runs.folder
         self.words = ("train", data, "--model", model, *SETTINGS, *more)
         calls, trace = self.folder / "calls.txt", self.folder / "trace.txt"
         assert self.run("undisturbed", calls=str(calls), trace=str(trace)) == 0, runs.printed()
@@ -143,19 +145,38 @@ def last_block_case(tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -
         yield Case(runs, data, tiny_gpt2, "--trainable", "last-1", "--early-stopping-patience", "2")
 
 
-# The whole matrix in the slow suite, a row of it in the default one.
+@pytest.fixture(scope="module")
+def lora_case(case: Case, tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    folder = tmp_path_factory.mktemp("resume-lora")
+    data = write_reviews(folder / "reviews.csv")
+    return Case(case.runs, data, tiny_gpt2, *LORA, folder=folder)
+
+
+LORA = ("--trainable", "lora", "--lora-rank", "4", "--lora-dropout", "0.1", "--depth", "1",
+        "--layer-decay", "0.8", "--gradient-checkpointing")  # fmt: skip
+CASES = {"full": "case", "last-1": "last_block_case", "lora": "lora_case"}
+
+
+def is_quick(place: str, trainable: str, by: int, times: int) -> bool:
+    rows = (("full", signal.SIGTERM, 1), ("lora", signal.SIGTERM, 1))
+    is_in_second_epoch = place == "in the second epoch, behind the best"
+    return (trainable, by, times) in rows and (trainable == "full" or is_in_second_epoch)
+
+
+# The whole matrix in the slow suite, a row of it and a cell in the default one.
 CELLS = [
-    pytest.param(
-        *(place, trainable, by, times),
-        marks=() if (trainable, by, times) == ("full", signal.SIGTERM, 1) else pytest.mark.slow,
+    pytest.param(*cell, marks=() if is_quick(*cell) else pytest.mark.slow)
+    for cell in (
+        (place, trainable, by, times)
+        for place in PLACES
+        for trainable, signals in (
+            ("full", (signal.SIGTERM, signal.SIGKILL)),
+            ("last-1", (signal.SIGTERM,)),
+            ("lora", (signal.SIGTERM,)),
+        )
+        for by in signals
+        for times in (1, 2)
     )
-    for place in PLACES
-    for trainable, signals in (
-        ("full", (signal.SIGTERM, signal.SIGKILL)),
-        ("last-1", (signal.SIGTERM,)),
-    )
-    for by in signals
-    for times in (1, 2)
 ]
 
 
@@ -163,7 +184,7 @@ CELLS = [
 def test_a_stopped_run_goes_on_bit_for_bit(
     place: str, trainable: str, by: int, times: int, request: pytest.FixtureRequest
 ) -> None:
-    case: Case = request.getfixturevalue("case" if trainable == "full" else "last_block_case")
+    case: Case = request.getfixturevalue(CASES[trainable])
     name = f"{place}-{by}-{times}".replace(" ", "-")
     trace = case.folder / f"{name}.trace"
     code = case.run(name, by=by, trace=str(trace), **PLACES[place])

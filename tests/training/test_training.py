@@ -188,7 +188,9 @@ def test_training_stops_after_patience_epochs_without_a_better_one() -> None:
             FitSettings(
                 num_epochs=num_epochs, batch_size=8, gradient_accumulation_steps=1,
                 learning_rate=1.0, weight_decay=0.0, warmup_fraction=0.0, max_grad_norm=1.0,
-                early_stopping_patience=patience, trainable="full", depth=None, seed=1,
+                early_stopping_patience=patience, trainable="full", lora_rank=16,
+                lora_alpha=32.0, lora_dropout=0.0, layer_decay=1.0, gradient_checkpointing=False,
+                depth=None, seed=1,
                 precision="fp32", device=torch.device("cpu"),
             )
         )  # fmt: skip

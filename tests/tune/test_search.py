@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lasttoken.cli.results import trial_text
 from lasttoken.config import TrainConfig
 from lasttoken.errors import ConfigError, RunError
 from lasttoken.events import EpochEnd, Event, EventCallback, Note, Progress, TrialBegin, TrialEnd
@@ -251,6 +253,26 @@ def test_a_trial_that_fails_is_told_and_the_search_goes_on(clock: Clock, tmp_pat
     assert [event.number for event in events if isinstance(event, TrialBegin)] == list(range(1, 21))
 
 
+def test_numbers_are_searched_by_their_loss(clock: Clock, tmp_path: Path) -> None:
+    search, _ = make(tmp_path / "j", names="learning_rate", num_epochs=1)
+    losses = iter([0.9, 0.4, 0.6])
+
+    def attempt(settings: dict[str, Any], judge: EventCallback) -> None:
+        loss = next(losses, None)
+        if loss is None:
+            raise Enough
+        row = epoch_end(1, 0.0)
+        judge(replace(row, validation_loss=loss, validation_macro_f1=None))
+
+    with pytest.raises(Enough):
+        search.run(attempt, lambda: None)
+    trials = search.trials()
+    assert [trial.score for trial in trials] == [-0.9, -0.4, -0.6]
+    assert [trial.is_best for trial in trials] == [True, True, False]
+    assert {trial.metric for trial in trials} == {"loss"}
+    assert "loss by epoch 0.400 (best so far)" in trial_text(trials[1])
+
+
 def test_warnings_are_told_once_and_the_rest_of_a_trials_talk_is_not(
     clock: Clock, tmp_path: Path
 ) -> None:
@@ -306,8 +328,8 @@ def test_a_search_that_died_at_any_write_goes_on_as_if_it_had_not(
 def test_some_deaths_lose_a_trial(whole_journal: bytes, clock: Clock, tmp_path: Path) -> None:
     lines = whole_journal.splitlines(keepends=True)
     journal = tmp_path / "j"
-    place = next(place for place, line in enumerate(lines) if b'"seconds"' in line)
-    journal.write_bytes(b"".join(lines[: place + 2]))  # and one score
+    place = next(place for place, line in enumerate(lines) if b'"intermediate_value":' in line)
+    journal.write_bytes(b"".join(lines[: place + 1]))
     (lost,) = make(journal)[0].trials()
     assert lost.state == "lost"
     assert lost.settings == SETTINGS

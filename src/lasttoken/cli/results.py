@@ -12,7 +12,18 @@ from lasttoken.events import TrialEnd
 
 _BASELINE_NAMES = {
     "majority": "majority label",
+    "commonest_set": "commonest label set",
+    "mean": "mean",
     "tfidf_logistic_regression": "TF-IDF + logistic regression",
+    "tfidf_ridge": "TF-IDF + ridge regression",
+}
+_CLASSIFIED = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log loss"}
+# Columns of the table of scores, by the task of `metrics.json`; the first is what a verdict is on.
+_COLUMNS = {
+    "single-label": _CLASSIFIED,
+    "ordinal": {**_CLASSIFIED, "mae": "places off"},
+    "multi-label": {"macro_f1": "macro F1", "micro_f1": "micro F1", "subset_accuracy": "all right"},
+    "regression": {"mae": "MAE", "rmse": "RMSE", "r2": "R²"},
 }
 
 
@@ -38,13 +49,17 @@ def training_text(
 
 def trial_text(trial: TrialEnd) -> str:
     """Return a trial's settings, its score after each epoch, its seconds, and how it ended."""
-    scores = ", ".join(f"{score:.3f}" for score in trial.scores) or "none"
+    scores = ", ".join(_shown_score(trial, score) for score in trial.scores) or "none"
     best = " (best so far)" if trial.is_best else ""
     ended = f"; {trial.state}: {trial.reason}" if trial.reason else ""
     return (
-        f"trial {trial.number}: macro F1 by epoch {scores}{best}; {settings_text(trial.settings)}; "
-        f"{duration(trial.seconds)}{ended}"
+        f"trial {trial.number}: {trial.metric} by epoch {scores}{best}; "
+        f"{settings_text(trial.settings)}; {duration(trial.seconds)}{ended}"
     )
+
+
+def _shown_score(trial: TrialEnd, score: float) -> str:
+    return f"{-score if trial.metric == 'loss' else score:.3f}"
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
@@ -68,11 +83,13 @@ def tuning_text(
     lines.append(f"{len(trials)} trials ({counts}) in {duration(sum(t.seconds for t in trials))}")
     first = trials[0]
     if first.score is not None and first is not best:
-        lines.append(f"first     trial 1: macro F1 {first.score:.3f}, with the settings given")
+        shown = _shown_score(first, first.score)
+        lines.append(f"first     trial 1: {first.metric} {shown}, with the settings given")
+    shown = _shown_score(best, max(best.scores))
     lines += [
-        f"best      trial {best.number}: macro F1 {best.score:.3f}; {settings_text(best.settings)}",
-        f"          the best of {len(trials)} on {num_validation:,} validation examples: a little "
-        "too high for that; the test, which no trial has read, will tell",
+        f"best      trial {best.number}: {best.metric} {shown}; {settings_text(best.settings)}",
+        f"          the best of {len(trials)} on {num_validation:,} validation examples: it looks "
+        "a little better than it is; the test, which no trial has read, will tell",
         f"settings  {folder / 'best.toml'}",
         f"train     {command}",
     ]
@@ -129,7 +146,8 @@ def prediction_text(
 def comparison_text(folder: Path, content: Mapping[str, Any]) -> str:
     """Return the runs' scores and which is better."""
     rows = {name: run["scores"] for name, run in content["runs"].items()}
-    lines = _table(f"on {content['num_examples']:,} test examples", rows)
+    columns = _COLUMNS[content["task"]]
+    lines = _table(f"on {content['num_examples']:,} test examples", rows, columns)
     return "\n".join([*lines, content["verdict"], f"report    {folder / 'report.html'}"])
 
 
@@ -151,23 +169,31 @@ def check_text(record: Mapping[str, Any], *, as_json: bool) -> str:
 
 
 def _metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
+    columns = _COLUMNS[metrics.get("task", "single-label")]  # older runs do not tell
     rows = {"this model": metrics["test"]}
     for name, baseline in metrics["baselines"].items():
-        if "accuracy" in baseline:
+        if next(iter(columns)) in baseline:
             rows[_BASELINE_NAMES.get(name, name)] = baseline
     title = f"test on {metrics['test']['num_examples']:,} examples"
-    return [*_table(title, rows), str(metrics["verdict"])]
+    return [*_table(title, rows, columns), str(metrics["verdict"])]
 
 
-def _table(title: str, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _table(
+    title: str, rows: Mapping[str, Mapping[str, Any]], columns: Mapping[str, str]
+) -> list[str]:
     return [
-        f"{title:30}{'accuracy':>10}{'macro F1':>10}{'log loss':>10}",
+        f"{title:30}" + "".join(f"{name:>10}" for name in columns.values()),
         *(
-            f"  {name:28}{scores['accuracy']:10.3f}{scores['macro_f1']:10.3f}"
-            f"{scores['log_loss']:10.3f}"
+            f"  {name:28}" + "".join(_cell(scores[key]) for key in columns)
             for name, scores in rows.items()
         ),
     ]
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return f"{'n/a':>10}"
+    return f"{value:10.3f}" if abs(value) < 1000 else f"{value:10.4g}"
 
 
 def _shown_places(places: Sequence[Mapping[str, Any]], count: int) -> str:

@@ -7,6 +7,7 @@ One number, fitted on validation examples, is all that changes: it never changes
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -39,7 +40,6 @@ def fit_temperature(logits: NDArray[np.float32], label_ids: LabelIds) -> float:
     """
     if len(label_ids) == 0:
         return 1.0
-    from scipy.optimize import minimize_scalar
     from scipy.special import logsumexp
 
     wide = logits.astype(np.float64)
@@ -53,9 +53,18 @@ def fit_temperature(logits: NDArray[np.float32], label_ids: LabelIds) -> float:
         inverse = np.exp(-log_temperature)
         return float(logsumexp(wide * inverse, axis=1).mean() - wanted * inverse)
 
-    # Convex in 1 / temperature, hence with a single minimum in its logarithm too.
+    return best_temperature(cross_entropy)
+
+
+def best_temperature(loss: Callable[[float], float]) -> float:
+    """Return the temperature of the smallest loss; `loss` takes its logarithm.
+
+    The loss must be convex in 1 / temperature: then it has a single minimum in the logarithm too.
+    """
+    from scipy.optimize import minimize_scalar
+
     found = minimize_scalar(
-        cross_entropy, bounds=tuple(np.log(TEMPERATURES)), method="bounded", options={"xatol": 1e-6}
+        loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded", options={"xatol": 1e-6}
     )
     return float(np.exp(found.x))
 
@@ -83,7 +92,14 @@ class ReliabilityBin:
 
 def reliability_bins(label_ids: LabelIds, probs: Probs) -> tuple[ReliabilityBin, ...]:
     """Return accuracy beside confidence in 15 ranges of equal width."""
-    confidence, right, bin_of = _binned(label_ids, probs)
+    return bins_of(*_answers(label_ids, probs))
+
+
+def bins_of(
+    confidence: NDArray[np.float64], right: NDArray[np.float64]
+) -> tuple[ReliabilityBin, ...]:
+    """Return how many are right beside how many should be; (K,) probabilities, and 0 or 1."""
+    bin_of = bin_numbers(confidence)
     bins = []
     for number in range(NUM_BINS):
         here = bin_of == number
@@ -110,7 +126,8 @@ def expected_calibration_error(label_ids: LabelIds, probs: Probs) -> float:
         Naeini et al. 2015, of the predicted label, 15 ranges of equal width; equal to
         torchmetrics' `multiclass_calibration_error(n_bins=15, norm="l1")`, tested.
     """
-    confidence, right, bin_of = _binned(label_ids, probs)
+    confidence, right = _answers(label_ids, probs)
+    bin_of = bin_numbers(confidence)
     gaps = np.bincount(bin_of, weights=right - confidence, minlength=NUM_BINS)
     return float(np.abs(gaps).sum() / len(label_ids))
 
@@ -130,7 +147,8 @@ def calibration_interval(
         gaps scatter more than their draws do: with the ends of the middle 95 % of draws the truth
         was held in 88 to 94 of 100 simulated test sets, with those of the middle 98 % in 94 to 97.
     """
-    confidence, right, bin_of = _binned(label_ids, probs)
+    confidence, right = _answers(label_ids, probs)
+    bin_of = bin_numbers(confidence)
     num_examples = len(label_ids)
     gap = right - confidence
     found = np.abs(np.bincount(bin_of, weights=gap, minlength=NUM_BINS)).sum() / num_examples
@@ -166,12 +184,13 @@ def calibration_dict(
     }
 
 
-def _binned(
-    label_ids: LabelIds, probs: Probs
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Return confidence (N,), rightness (N,) as 0 or 1, and the bin of each example (N,)."""
-    predicted_ids = probs.argmax(axis=1)
-    confidence = probs.max(axis=1).astype(np.float64)
+def bin_numbers(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the range of each probability (K,)."""
     edges = np.linspace(0, 1, NUM_BINS + 1)
-    bin_of = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, NUM_BINS - 1)
-    return confidence, (predicted_ids == label_ids).astype(np.float64), bin_of
+    return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, NUM_BINS - 1)
+
+
+def _answers(label_ids: LabelIds, probs: Probs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return confidence (N,), and rightness (N,) as 0 or 1."""
+    right = probs.argmax(axis=1) == label_ids
+    return probs.max(axis=1).astype(np.float64), right.astype(np.float64)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lasttoken.evaluation.intervals import around, drawn_counts
-from lasttoken.evaluation.metrics import LabelIds, Probs
+from lasttoken.evaluation.metrics import Probs
 
 MOST_POINTS = 100  # of a stored curve; more cannot be seen
 CURVES_UP_TO = 30  # labels; of more, the commonest are stored, and none gets intervals
@@ -18,14 +18,14 @@ _GROUPS = 500  # of neighbors by probability, for the intervals; fewer examples 
 
 
 def ranking_dict(
-    label_ids: LabelIds, probs: Probs, labels: Sequence[str], *, rng: np.random.Generator
+    targets: NDArray[np.bool_], probs: Probs, labels: Sequence[str], *, rng: np.random.Generator
 ) -> dict[str, Any]:
     """Return areas, their intervals and the curves in the form of `metrics.json`.
 
     A label that all or no examples have gets None.
 
     Shapes:
-        label_ids (N,); probs (N, C).
+        targets (N, C), which labels each example has; probs (N, C).
 
     Source:
         `sklearn.metrics`: `roc_auc_score`, `average_precision_score` (the area below the
@@ -34,11 +34,10 @@ def ranking_dict(
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    counts = np.bincount(label_ids, minlength=len(labels))
-    common = set(np.argsort(-counts, kind="stable")[:CURVES_UP_TO].tolist())
+    common = set(np.argsort(-targets.sum(axis=0), kind="stable")[:CURVES_UP_TO].tolist())
     per_label: dict[str, Any] = {}
     for number, label in enumerate(labels):
-        is_label, score = label_ids == number, probs[:, number]
+        is_label, score = targets[:, number], probs[:, number]
         if not is_label.any() or is_label.all():
             per_label[label] = None
             continue

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from lasttoken.errors import BackboneError
 from lasttoken.evaluation.abstaining import Level, coverage_levels
-from lasttoken.evaluation.calibration import TEMPERATURES, fit_temperature
-from lasttoken.evaluation.metrics import LabelIds
-from lasttoken.evaluation.thresholds import best_f1_threshold, choose_thresholds
+from lasttoken.evaluation.calibration import fit_temperature
+from lasttoken.evaluation.metrics import LabelIds, as_sets
+from lasttoken.evaluation.multi_label.calibration import fit_set_temperature
+from lasttoken.evaluation.thresholds import choose_thresholds
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def fit_decisions(
     return Decisions(
         temperature,
         coverage_levels(probs.max(axis=1), right),
-        choose_thresholds(label_ids, probs, labels),
+        choose_thresholds(as_sets(label_ids, len(labels)), probs, labels),
     )
 
 
@@ -91,26 +92,11 @@ def fit_set_decisions(
 
     Args:
         logits: (N, C) of validation examples, as training left them.
-        targets: (N, C), which labels each has.
+        targets: (N, C), which labels they have.
         labels: C labels.
     """
-    from scipy.optimize import minimize_scalar
     from scipy.special import expit
 
-    wide = logits.astype(np.float64)
-    smoothed = 1.0 / (len(targets) + 2)
-    wanted = float((np.where(targets, 1 - smoothed, smoothed) * wide).mean())
-
-    def cross_entropy(log_temperature: float) -> float:
-        inverse = np.exp(-log_temperature)
-        return float(np.logaddexp(0.0, wide * inverse).mean() - wanted * inverse)
-
-    bounds = tuple(np.log(TEMPERATURES))
-    found = minimize_scalar(cross_entropy, bounds=bounds, method="bounded")
-    temperature = float(np.exp(found.x))
-    probs = expit(wide / temperature)
-    thresholds = {
-        label: best_f1_threshold(probs[:, place], targets[:, place])
-        for place, label in enumerate(labels)
-    }
-    return Decisions(temperature, thresholds=thresholds)
+    temperature = fit_set_temperature(logits, targets)
+    probs = expit(logits.astype(np.float64) / temperature)
+    return Decisions(temperature, thresholds=choose_thresholds(targets, probs, labels))

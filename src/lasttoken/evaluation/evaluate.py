@@ -7,52 +7,30 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lasttoken.data.examples import Example
 from lasttoken.durable import replace_file
 from lasttoken.evaluation.abstaining import Level, choose_level
-from lasttoken.evaluation.baseline import BaselineResult
+from lasttoken.evaluation.baseline import BaselineResult, Scores
 from lasttoken.evaluation.calibration import calibration_dict
 from lasttoken.evaluation.curves import ranking_dict
 from lasttoken.evaluation.decisions import Decisions
 from lasttoken.evaluation.failures import confused_pairs
 from lasttoken.evaluation.intervals import score_intervals, wilson
-from lasttoken.evaluation.metrics import LabelIds, Probs, classification_metrics
+from lasttoken.evaluation.metrics import LabelIds, Probs, as_sets, classification_metrics
 from lasttoken.evaluation.paired import paired_difference
-from lasttoken.evaluation.slices import column_values, length_ranges, slices_dict
+from lasttoken.evaluation.scored import ScoredExamples, grouped
+from lasttoken.evaluation.slices import slices_dict
 from lasttoken.evaluation.thresholds import thresholds_dict
 
 SCHEMA_VERSION = 2
 TARGET_ACCURACIES = (0.9, 0.95, 0.98, 0.99)  # that the report looks up; `predict` takes any
 _POINTS = 50  # of the curve of accuracy by coverage
-
-
-@dataclass(frozen=True)
-class ScoredExamples:
-    """Labeled examples and what a model said of them.
-
-    Attributes:
-        examples: N.
-        label_ids: (N,) int64, the true labels.
-        logits: (N, C) float32, as the saved model gives them.
-        probs: (N, C) float64, of these.
-        num_tokens: (N,) int64, before cutting.
-        truncated: (N,) bool.
-    """
-
-    examples: Sequence[Example]
-    label_ids: LabelIds
-    logits: NDArray[np.float32]
-    probs: Probs
-    num_tokens: NDArray[np.int64]
-    truncated: NDArray[np.bool_]
 
 
 def evaluation_dict(
@@ -61,7 +39,7 @@ def evaluation_dict(
     labels: Sequence[str],
     decisions: Decisions,
     validation: tuple[LabelIds, Probs] | None,
-    baselines: Sequence[BaselineResult],
+    baselines: Sequence[BaselineResult[Scores]],
     slice_by: Sequence[str] = (),
     precision_at_least: float | None = None,
     seed: int,
@@ -79,32 +57,41 @@ def evaluation_dict(
         seed: of the bootstraps.
     """
     rng = np.random.default_rng(seed)
-    label_ids, probs = test.label_ids, test.probs
+    label_ids, probs = test.targets, test.probs
+    is_label = as_sets(label_ids, len(labels))
     scores = scores_dict(label_ids, probs, labels, rng)
     calibration = _calibration(test, decisions.temperature, rng)
     calibration["after"]["brier_interval"] = scores["intervals"]["brier"]  # the same score
+
+    def differ(answers: LabelIds) -> dict[str, object]:
+        return paired_difference(
+            label_ids, probs.argmax(axis=1), answers, len(labels), rng=rng
+        ).to_dict()
+
     return {
         "schema_version": SCHEMA_VERSION,
+        "task": "single-label",
         "labels": list(labels),
         "test": scores,
         "validation": None
         if validation is None
         else classification_metrics(*validation, labels).to_dict(),
-        "baselines": {
-            baseline.name: _baseline(baseline, label_ids, probs, rng) for baseline in baselines
-        },
+        "baselines": {baseline.name: baseline_dict(baseline, differ) for baseline in baselines},
         "confused_pairs": confused_pairs(test.examples, label_ids, probs, labels),
-        "ranking": ranking_dict(label_ids, probs, labels, rng=rng),
+        "ranking": ranking_dict(is_label, probs, labels, rng=rng),
         "calibration": calibration,
         "abstaining": abstaining_dict(label_ids, probs, decisions.coverage_levels),
         "thresholds": thresholds_dict(
-            (label_ids, probs),
-            validation,
+            (is_label, probs),
+            None if validation is None else (as_sets(validation[0], len(labels)), validation[1]),
             decisions.thresholds,
             labels,
             precision_at_least=precision_at_least,
         ),
-        "slices": slices_dict(probs.argmax(axis=1) == label_ids, _slices(test, slice_by)),
+        "slices": slices_dict(
+            probs.argmax(axis=1) == label_ids,
+            grouped(test, slice_by, {"label": [str(example.label) for example in test.examples]}),
+        ),
     }
 
 
@@ -180,16 +167,18 @@ def scores_dict(
     return scores
 
 
-def _baseline(
-    baseline: BaselineResult, label_ids: LabelIds, probs: Probs, rng: np.random.Generator
+def baseline_dict(
+    baseline: BaselineResult[Scores], differ: Callable[[NDArray[Any]], Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Return a baseline's scores, its difference to the model, and how it was made."""
+    """Return a baseline's scores, what the model has over it, and how it was made.
+
+    Args:
+        baseline: what it reached.
+        differ: its answers to the difference of the model and it.
+    """
     scores: dict[str, Any] = {}
-    if baseline.metrics is not None and baseline.predicted_ids is not None:
-        difference = paired_difference(
-            label_ids, probs.argmax(axis=1), baseline.predicted_ids, probs.shape[1], rng=rng
-        )
-        scores = {**baseline.metrics.to_dict(), "difference": difference.to_dict()}
+    if baseline.metrics is not None and baseline.answers is not None:
+        scores = {**baseline.metrics.to_dict(), "difference": dict(differ(baseline.answers))}
     return {
         **scores,
         "settings": dict(baseline.settings),
@@ -207,18 +196,6 @@ def _calibration(
     raw = softmax(test.logits.astype(np.float64) * temperature, axis=1)
     return {
         "temperature": temperature,
-        "before": calibration_dict(test.label_ids, raw, rng=rng),
-        "after": calibration_dict(test.label_ids, test.probs, rng=rng),
+        "before": calibration_dict(test.targets, raw, rng=rng),
+        "after": calibration_dict(test.targets, test.probs, rng=rng),
     }
-
-
-def _slices(test: ScoredExamples, slice_by: Sequence[str]) -> dict[str, Sequence[str]]:
-    values: dict[str, Sequence[str]] = {"length": length_ranges(test.num_tokens)}
-    if test.truncated.any():
-        values["cut at the longest length"] = ["yes" if cut else "no" for cut in test.truncated]
-    values["label"] = [str(example.label) for example in test.examples]
-    for column in slice_by:
-        values[f"column {column}"] = column_values(
-            [example.extra.get(column) for example in test.examples]
-        )
-    return values

@@ -20,28 +20,46 @@ MOST_CHARACTERS = 200_000  # of all texts shown together; the page stays small
 
 
 @dataclass(frozen=True)
-class ConfidentErrors:
-    """The wrong answers of the highest probability.
+class Failures:
+    """The worst answers to examples.
 
     Attributes:
-        rows: indices of the examples, (E,), the surest first.
-        predicted_ids: what the model answered, (E,).
-        probs: of these answers, (E,).
+        rows: indices of the examples, (E,), the worst first.
+        explained: (E,) the label id of each for which words may speak.
+        entries: E, in the form of `metrics.json`.
         num_errors: wrong answers in all.
-        num_too_long: surer ones that are left out, because their texts are too long for a page.
+        num_too_long: worse ones that are left out, because their texts are too long for a page.
     """
 
     rows: NDArray[np.int64]
-    predicted_ids: LabelIds
-    probs: NDArray[np.float64]
+    explained: LabelIds
+    entries: Sequence[dict[str, Any]]
     num_errors: int
     num_too_long: int
 
+    def to_list(self, words: Sequence[Sequence[tuple[str, float]]]) -> list[dict[str, Any]]:
+        """Return the form of `metrics.json`.
+
+        Args:
+            words: for each of the E, its text in parts, each with how much it spoke for the
+                label; nothing where nobody asked.
+        """
+        if not words:
+            return [dict(entry) for entry in self.entries]
+        return [
+            {**entry, "words": [[text, round(weight, 6)] for text, weight in parts]}
+            for entry, parts in zip(self.entries, words, strict=True)
+        ]
+
 
 def confident_errors(
-    examples: Sequence[Example], label_ids: LabelIds, probs: Probs, limit: int = MOST_ERRORS
-) -> ConfidentErrors:
-    """Return up to `limit` wrong answers, as long as their texts fit on a page.
+    examples: Sequence[Example],
+    label_ids: LabelIds,
+    probs: Probs,
+    labels: Sequence[str],
+    limit: int = MOST_ERRORS,
+) -> Failures:
+    """Return up to `limit` wrong answers, the surest, as long as their texts fit on a page.
 
     Shapes:
         label_ids (N,); probs (N, C), rows in the order of `examples`.
@@ -50,6 +68,23 @@ def confident_errors(
     confidence = probs.max(axis=1)
     wrong = np.flatnonzero(predicted_ids != label_ids)
     order = wrong[np.argsort(-confidence[wrong], kind="stable")]
+    rows, num_too_long = fitting_on_a_page(examples, order, limit)
+    entries = [
+        {
+            **place_of(examples[row]),
+            "label": examples[row].label,
+            "predicted": labels[int(predicted_ids[row])],
+            "probability": float(confidence[row]),
+        }
+        for row in rows.tolist()
+    ]
+    return Failures(rows, predicted_ids[rows], entries, len(wrong), num_too_long)
+
+
+def fitting_on_a_page(
+    examples: Sequence[Example], order: NDArray[np.int64], limit: int
+) -> tuple[NDArray[np.int64], int]:
+    """Return up to `limit` rows (E,), the first whose texts fit, and how many were too long."""
     rows: list[int] = []
     room, num_too_long = MOST_CHARACTERS, 0
     for row in order.tolist():
@@ -61,8 +96,7 @@ def confident_errors(
             room -= size
         else:
             num_too_long += 1
-    kept = np.array(rows, dtype=np.int64)
-    return ConfidentErrors(kept, predicted_ids[kept], confidence[kept], len(wrong), num_too_long)
+    return np.array(rows, dtype=np.int64), num_too_long
 
 
 def confused_pairs(
@@ -112,33 +146,3 @@ def shorten(text: str, limit: int = LONGEST_SHOWN) -> str:
 def place_of(example: Example) -> dict[str, Any]:
     """Return where an example stands, and its text."""
     return {"file": example.file, "row": example.row, "text": example.text}
-
-
-def errors_dict(
-    errors: ConfidentErrors,
-    examples: Sequence[Example],
-    labels: Sequence[str],
-    words: Sequence[Sequence[tuple[str, float]]],
-) -> list[dict[str, Any]]:
-    """Return the wrong answers in the form of `metrics.json`.
-
-    Args:
-        errors: E of them.
-        examples: all N.
-        labels: C labels.
-        words: for each of the E, its text in parts, each with how much it spoke for the answer;
-            nothing where nobody asked.
-    """
-    found = []
-    for number, row in enumerate(errors.rows.tolist()):
-        example = examples[row]
-        entry = {
-            **place_of(example),
-            "label": example.label,
-            "predicted": labels[int(errors.predicted_ids[number])],
-            "probability": float(errors.probs[number]),
-        }
-        if words:
-            entry["words"] = [[text, round(weight, 6)] for text, weight in words[number]]
-        found.append(entry)
-    return found

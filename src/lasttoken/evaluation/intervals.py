@@ -22,6 +22,7 @@ Interval = tuple[float, float]
 CONFIDENCE = 0.95
 RESAMPLES = 1_000  # the ends of the middle 95 % then rest on 25 draws each
 _LEAST = 1e-4  # distance from 0 and 1 that a score keeps in logits
+_ALMOST = 1e-12  # distance from 1 and -1 that a correlation keeps in Fisher's z
 _MOST_NUMBERS = 4_000_000  # drawn at a time: 32 MB
 
 
@@ -83,6 +84,31 @@ def around(exact: float, drawn: NDArray[np.float64], count: int) -> Interval:
         reach = float(norm.ppf((1 + CONFIDENCE) / 2)) * spread
         low, high = float(expit(center - reach)), float(expit(center + reach))
     return (min(low, exact), max(high, exact))
+
+
+def fisher_z(correlations: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return correlations in Fisher's z, whose scatter is about that of a normal distribution."""
+    return np.arctanh(np.clip(correlations, _ALMOST - 1, 1 - _ALMOST))
+
+
+def correlation_interval(correlation: float, spread: float) -> Interval:
+    """Return the interval of a correlation whose Fisher's z has this standard deviation."""
+    from scipy.stats import norm
+
+    center = float(fisher_z(np.array([correlation]))[0])
+    reach = float(norm.ppf((1 + CONFIDENCE) / 2)) * spread
+    return (float(np.tanh(center - reach)), float(np.tanh(center + reach)))
+
+
+def spearman_interval(correlation: float | None, count: int) -> Interval | None:
+    """Return the interval of a rank correlation of `count` examples; None of fewer than 4.
+
+    Source:
+        Bonett and Wright (2000): Fisher's z with variance (1 + r^2 / 2) / (N - 3).
+    """
+    if correlation is None or count < 4:
+        return None
+    return correlation_interval(correlation, float(np.sqrt((1 + correlation**2 / 2) / (count - 3))))
 
 
 def drawn_counts(

@@ -220,6 +220,11 @@ def macro_f1(label_ids: LabelIds, predicted_ids: LabelIds, num_labels: int) -> f
     return float((2 * hits / np.maximum(true + predicted, 1)).mean())
 
 
+def as_sets(label_ids: LabelIds, num_labels: int) -> NDArray[np.bool_]:
+    """Return which of all labels each example has, (N, C), of label ids (N,): one each."""
+    return np.asarray(label_ids[:, None] == np.arange(num_labels))
+
+
 def _check_ids(label_ids: LabelIds, num_labels: int) -> None:
     if len(label_ids) == 0:
         raise ValueError("there is no example to score")

@@ -65,19 +65,7 @@ def paired_difference(
         Interval of the accuracies' difference: Bonett and Price (2012), Wald's after one example
         is added to each kind of disagreement. Test: McNemar's, exact. Macro F1: bootstrap.
     """
-    from scipy.stats import binomtest, norm
-
-    first_right, second_right = first_ids == label_ids, second_ids == label_ids
-    only_first = int((first_right & ~second_right).sum())
-    only_second = int((second_right & ~first_right).sum())
-    total = len(label_ids)
-    gain, loss = (only_first + 1) / (total + 2), (only_second + 1) / (total + 2)
-    error = float(norm.ppf((1 + confidence) / 2)) * np.sqrt(
-        (gain + loss - (gain - loss) ** 2) / (total + 2)
-    )
-    disagreements = only_first + only_second
-    p_value = float(binomtest(only_first, disagreements).pvalue) if disagreements else 1.0
-
+    rights = rights_difference(first_ids == label_ids, second_ids == label_ids, confidence)
     triples = (label_ids * num_labels + first_ids) * num_labels + second_ids
     cells, counts = np.unique(triples, return_counts=True)
     rest, second = np.divmod(cells, num_labels)
@@ -93,14 +81,53 @@ def paired_difference(
     tail = (1 - confidence) / 2
     low, high = np.quantile(differences, [tail, 1 - tail])
     return PairedDifference(
-        accuracy=(only_first - only_second) / total,
-        accuracy_interval=(
-            max(float(gain - loss - error), -1.0),
-            min(float(gain - loss + error), 1.0),
-        ),
+        accuracy=rights.share,
+        accuracy_interval=rights.interval,
         macro_f1=float(macro_f1_difference(counts[None])[0]),
         macro_f1_interval=(float(low), float(high)),
-        only_first_right=only_first,
-        only_second_right=only_second,
-        p_value=p_value,
+        only_first_right=rights.only_first,
+        only_second_right=rights.only_second,
+        p_value=rights.p_value,
+    )
+
+
+@dataclass(frozen=True)
+class RightsDifference:
+    """How much oftener a first classifier is right than a second.
+
+    Attributes:
+        share: of right answers of the first minus of the second.
+        interval: of that difference.
+        only_first: examples that the first alone got right.
+        only_second: likewise.
+        p_value: how often two equally good classifiers would differ as much or more.
+    """
+
+    share: float
+    interval: Interval
+    only_first: int
+    only_second: int
+    p_value: float
+
+
+def rights_difference(
+    first_right: NDArray[np.bool_], second_right: NDArray[np.bool_], confidence: float
+) -> RightsDifference:
+    """Compare whether two classifiers are right, (N,) each; sources as `paired_difference`."""
+    from scipy.stats import binomtest, norm
+
+    only_first = int((first_right & ~second_right).sum())
+    only_second = int((second_right & ~first_right).sum())
+    total = len(first_right)
+    gain, loss = (only_first + 1) / (total + 2), (only_second + 1) / (total + 2)
+    error = float(norm.ppf((1 + confidence) / 2)) * np.sqrt(
+        (gain + loss - (gain - loss) ** 2) / (total + 2)
+    )
+    disagreements = only_first + only_second
+    return RightsDifference(
+        share=(only_first - only_second) / total,
+        interval=(max(float(gain - loss - error), -1.0), min(float(gain - loss + error), 1.0)),
+        only_first=only_first,
+        only_second=only_second,
+        p_value=float(binomtest(only_first, disagreements).pvalue) if disagreements else 1.0,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -35,34 +35,46 @@ def slices_dict(
 
     total, total_right = len(right), int(right.sum())
     found: list[dict[str, Any]] = []
+    for by, value, here in members(values):
+        size, hits = int(here.sum()), int(right[here].sum())
+        others, other_hits = total - size, total_right - hits
+        p_value = None
+        if others:
+            table = [[hits, size - hits], [other_hits, others - other_hits]]
+            p_value = float(fisher_exact(table, alternative="less").pvalue)
+        found.append(
+            {
+                "by": by,
+                "value": value,
+                "num_examples": size,
+                "accuracy": hits / size,
+                "interval": list(wilson(hits, size)),
+                "others_accuracy": other_hits / others if others else None,
+                "p_value": p_value,
+                "is_worse": False,
+            }
+        )
+    mark_worse(found)
+    return found
+
+
+def members(
+    values: Mapping[str, Sequence[str]],
+) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
+    """Yield what examples are grouped by, the value of a group, and its members (N,)."""
     for by, each in values.items():
         array = np.asarray(each, dtype=object)
         for value in _order(each):
-            here = array == value
-            size, hits = int(here.sum()), int(right[here].sum())
-            others, other_hits = total - size, total_right - hits
-            p_value = None
-            if others:
-                table = [[hits, size - hits], [other_hits, others - other_hits]]
-                p_value = float(fisher_exact(table, alternative="less").pvalue)
-            found.append(
-                {
-                    "by": by,
-                    "value": value,
-                    "num_examples": size,
-                    "accuracy": hits / size,
-                    "interval": list(wilson(hits, size)),
-                    "others_accuracy": other_hits / others if others else None,
-                    "p_value": p_value,
-                    "is_worse": False,
-                }
-            )
+            yield by, value, array == value
+
+
+def mark_worse(found: list[dict[str, Any]]) -> None:
+    """Set "is_worse" of the slices whose "p_value" is small beside all others'; see Holm above."""
     tested = sorted((s for s in found if s["p_value"] is not None), key=lambda s: s["p_value"])
     for rank, entry in enumerate(tested):
         if entry["p_value"] > RISK / (len(tested) - rank):
             break
         entry["is_worse"] = True
-    return found
 
 
 def length_ranges(num_tokens: NDArray[np.int64]) -> list[str]:
@@ -70,6 +82,23 @@ def length_ranges(num_tokens: NDArray[np.int64]) -> list[str]:
     edges = np.unique(np.quantile(num_tokens, np.linspace(0, 1, NUM_RANGES + 1)).astype(np.int64))
     names, range_of = _ranges(num_tokens.astype(np.float64), edges.astype(np.float64))
     return [f"{names[number]} tokens" for number in range_of.tolist()]
+
+
+def number_ranges(numbers: NDArray[np.float64], *, between: bool = True) -> list[str]:
+    """Return each number's range, such as "above 1.5 to 2": five of about equally many.
+
+    Args:
+        numbers: (N,).
+        between: whether ranges may meet between two numbers.
+    """
+    shares = np.linspace(0, 1, NUM_RANGES + 1)
+    if between:
+        edges = np.quantile(numbers, shares)
+    else:
+        edges = np.quantile(numbers, shares, method="closest_observation")
+    are_whole = bool((numbers == numbers.round()).all())
+    names, range_of = _ranges(numbers, np.unique(edges.round() if are_whole else edges))
+    return [names[number] for number in range_of.tolist()]
 
 
 def column_values(cells: Sequence[str | None]) -> list[str]:
@@ -81,11 +110,8 @@ def column_values(cells: Sequence[str | None]) -> list[str]:
     present = [cell for cell in cells if cell is not None]
     counts = Counter(present)
     if len(counts) > MOST_VALUES and (numbers := _as_numbers(present)) is not None:
-        edges = np.quantile(numbers, np.linspace(0, 1, NUM_RANGES + 1))
-        edges = np.unique(edges.round() if (numbers == numbers.round()).all() else edges)
-        names, range_of = _ranges(numbers, edges)
-        ranges = iter(range_of.tolist())
-        return ["(missing)" if cell is None else names[next(ranges)] for cell in cells]
+        ranges = iter(number_ranges(numbers))
+        return ["(missing)" if cell is None else next(ranges) for cell in cells]
     kept = {value for value, count in counts.most_common(MOST_VALUES) if count >= FEWEST}
     return ["(missing)" if cell is None else cell if cell in kept else "(others)" for cell in cells]
 

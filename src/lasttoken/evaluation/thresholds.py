@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lasttoken.evaluation.abstaining import choose_level, recall_levels
 from lasttoken.evaluation.intervals import wilson
-from lasttoken.evaluation.metrics import LabelIds, Probs
+from lasttoken.evaluation.metrics import Probs
 
 NUM_POINTS = 51  # of a curve: thresholds 0, 0.02 ... 1
 
@@ -36,13 +36,25 @@ def best_f1_threshold(probs: NDArray[np.float64], is_label: NDArray[np.bool_]) -
 
 
 def choose_thresholds(
-    label_ids: LabelIds, probs: Probs, labels: Sequence[str]
+    targets: NDArray[np.bool_], probs: Probs, labels: Sequence[str]
 ) -> dict[str, float | None]:
-    """Return the threshold of each label's largest F1 on validation examples."""
+    """Return the threshold of each label's largest F1 on validation examples.
+
+    Shapes:
+        targets (N, C), which labels each example has; probs (N, C).
+    """
     return {
-        label: best_f1_threshold(probs[:, number], label_ids == number)
+        label: best_f1_threshold(probs[:, number], targets[:, number])
         for number, label in enumerate(labels)
     }
+
+
+def thresholds_array(
+    chosen: Mapping[str, float | None], labels: Sequence[str]
+) -> NDArray[np.float64]:
+    """Return the threshold of each label (C,); 0.5 where none was chosen."""
+    found = [chosen.get(label) for label in labels]
+    return np.array([0.5 if value is None else value for value in found], dtype=np.float64)
 
 
 def at_threshold(
@@ -61,8 +73,8 @@ def at_threshold(
 
 
 def thresholds_dict(
-    test: tuple[LabelIds, Probs],
-    validation: tuple[LabelIds, Probs] | None,
+    test: tuple[NDArray[np.bool_], Probs],
+    validation: tuple[NDArray[np.bool_], Probs] | None,
     chosen: Mapping[str, float | None],
     labels: Sequence[str],
     *,
@@ -71,7 +83,7 @@ def thresholds_dict(
     """Return the thresholds of every label, and what they give, in the form of `metrics.json`.
 
     Args:
-        test: label ids (N,) and probabilities (N, C) that are measured.
+        test: which labels examples have (N, C), and the probabilities (N, C) that are measured.
         validation: likewise, of other examples, among which a wished precision is looked for.
         chosen: label to the threshold of its largest F1, from validation examples.
         labels: C labels.
@@ -79,7 +91,7 @@ def thresholds_dict(
     """
     found: dict[str, Any] = {}
     for number, label in enumerate(labels):
-        probs, is_label = test[1][:, number], test[0] == number
+        probs, is_label = test[1][:, number], test[0][:, number]
         best = chosen.get(label)
         entry: dict[str, Any] = {
             "curve": _curve(probs, is_label),
@@ -88,7 +100,7 @@ def thresholds_dict(
             else {"threshold": best, "test": at_threshold(probs, is_label, best)},
         }
         if precision_at_least is not None and validation is not None:
-            candidates = recall_levels(validation[1][:, number], validation[0] == number)
+            candidates = recall_levels(validation[1][:, number], validation[0][:, number])
             level = choose_level(candidates, precision_at_least)
             most = max((each.promised for each in candidates), default=0.0)
             entry["precision_at_least"] = {

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from lasttoken.evaluation.baseline import BASELINE_NAMES, MAJORITY, TFIDF
+from lasttoken.evaluation.baseline import BASELINE_NAMES
 from lasttoken.evaluation.calibration import TEMPERATURES
+from lasttoken.evaluation.headline import ADVICE, SHORT_NAMES, number, tested, without_score
+from lasttoken.evaluation.headline import share as _share
 
 FEW_EXAMPLES = 200  # test examples below which the interval is about 0.1 wide or wider
 LEAST_TEMPERATURE, MOST_TEMPERATURE = (1.01 * TEMPERATURES[0], 0.99 * TEMPERATURES[1])
 MOST_SLICES = 5  # told one by one
-
-_SHORT_NAMES = {TFIDF: "TF-IDF", MAJORITY: "majority"}
-_ADVICE = {
-    TFIDF: "Use it instead, or train with more examples, more epochs or a larger model.",
-    MAJORITY: (
-        "The model has learned nothing of use yet: check the labels, or train with more examples, "
-        "more epochs or another learning rate."
-    ),
-}
 
 
 def verdict(metrics: Mapping[str, Any]) -> str:
@@ -34,7 +27,7 @@ def verdict(metrics: Mapping[str, Any]) -> str:
     """
     test, baselines = metrics["test"], metrics["baselines"]
     count = test["num_examples"]
-    examples = f"{count:,} test example" + ("s" if count != 1 else "")
+    examples = tested(count)
     low, high = test["intervals"]["accuracy"]
     counted = (
         f"{test['num_correct']:,} of {examples} right; 95 % interval {_share(low)} to "
@@ -53,12 +46,12 @@ def verdict(metrics: Mapping[str, Any]) -> str:
         if ahead < 0:
             leads = "wins" if is_shown else "is ahead"
             sentences.append(
-                f"The {_SHORT_NAMES[name]} baseline {leads}: {_share(rival['accuracy'])} against "
+                f"The {SHORT_NAMES[name]} baseline {leads}: {_share(rival['accuracy'])} against "
                 f"{_share(test['accuracy'])} ({counted})."
             )
         elif ahead == 0:
             sentences.append(
-                f"A tie with the {_SHORT_NAMES[name]} baseline: both {_share(test['accuracy'])} "
+                f"A tie with the {SHORT_NAMES[name]} baseline: both {_share(test['accuracy'])} "
                 f"({counted})."
             )
         else:
@@ -68,10 +61,10 @@ def verdict(metrics: Mapping[str, Any]) -> str:
             sentences.append(
                 "Macro F1, which counts rare labels as much as common ones, says the opposite: "
                 f"{_share(test['macro_f1'])} for the model, {_share(rival['macro_f1'])} for the "
-                f"{_SHORT_NAMES[name]} baseline."
+                f"{SHORT_NAMES[name]} baseline."
             )
         elif ahead < 0 and is_shown:
-            sentences.append(_ADVICE[name])
+            sentences.append(ADVICE[name])
         if ahead != 0 and not is_shown:
             sentences.append(
                 f"A difference this small may be chance: of two equals, one would lead by as much "
@@ -79,43 +72,106 @@ def verdict(metrics: Mapping[str, Any]) -> str:
             )
     else:
         sentences.append(f"Accuracy {_share(test['accuracy'])} ({counted}).")
-    for name, each in baselines.items():
-        if "accuracy" not in each:
-            title = BASELINE_NAMES[name]
-            sentences.append(f"{title[0].upper()}{title[1:]} has no score: {each['reason']}.")
-    return " ".join(sentences)
+    return " ".join([*sentences, *without_score(baselines, "accuracy")])
+
+
+def ordinal_verdict(metrics: Mapping[str, Any]) -> str:
+    """Say what `verdict` says, and how far off answers are."""
+    test = metrics["test"]
+    interval = test["intervals"]["mae"]
+    ends = "" if interval is None else f" ({interval[0]:.2f} to {interval[1]:.2f})"
+    return (
+        f"{verdict(metrics)} On average it is {test['mae']:.2f} places off{ends}; "
+        f"{_share(test['within_one'])} of the answers are at most one place off."
+    )
 
 
 def caveats(metrics: Mapping[str, Any]) -> list[str]:
     """Return what to know before the scores are relied on, from the scores themselves."""
-    test = metrics["test"]
-    found = []
-    if test["num_examples"] < FEW_EXAMPLES:
-        low, high = test["intervals"]["accuracy"]
-        found.append(
-            f"only {test['num_examples']:,} test examples: the true accuracy may lie anywhere from "
-            f"{_share(low)} to {_share(high)}"
-        )
-    absent = [label for label, each in test["per_label"].items() if each["support"] == 0]
-    if absent:
-        shown = ", ".join(absent[:MOST_SLICES]) + (" ..." if len(absent) > MOST_SLICES else "")
-        found.append(f"no test example of: {shown}; macro averages count 0 for these")
-    if not LEAST_TEMPERATURE < metrics["calibration"]["temperature"] < MOST_TEMPERATURE:
-        found.append(
-            f"the temperature {metrics['calibration']['temperature']:.3g} lies at the end of what "
-            "was tried: something else is wrong with this model than its calibration"
-        )
-    worse = [each for each in metrics["slices"] if each["is_worse"]]
-    worse.sort(key=lambda each: float(each["accuracy"]))
-    found += [
-        f"worse than elsewhere where {each['by']} is {each['value']}: accuracy "
-        f"{_share(each['accuracy'])} of {each['num_examples']:,} examples, "
-        f"{_share(each['others_accuracy'])} of the others"
-        for each in worse[:MOST_SLICES]
+    return [
+        *_few_examples(metrics, "accuracy", "accuracy", _share),
+        *_absent_labels(metrics),
+        *_odd_temperature(metrics),
+        *_worse_slices(metrics, "accuracy", _share, "accuracy"),
     ]
+
+
+def set_caveats(metrics: Mapping[str, Any]) -> list[str]:
+    """Return what to know before the scores of label sets are relied on."""
+    unfitted = [
+        label
+        for label, each in metrics["thresholds"].items()
+        if each["best_f1"] is None and metrics["test"]["per_label"][label]["support"]
+    ]
+    found = [
+        *_few_examples(metrics, "macro_f1", "macro F1", _share),
+        *_absent_labels(metrics),
+        *_odd_temperature(metrics),
+    ]
+    if unfitted:
+        found.append(
+            f"no threshold was fitted for: {_first(unfitted)}; they are given from a probability "
+            "of 0.5 on"
+        )
+    return [*found, *_worse_slices(metrics, "accuracy", _share, "share of exactly right texts")]
+
+
+def number_caveats(metrics: Mapping[str, Any]) -> list[str]:
+    """Return what to know before the scores of numbers are relied on."""
+    return [
+        *_few_examples(metrics, "mae", "mean absolute error", number),
+        *_worse_slices(metrics, "mae", number, "mean absolute error"),
+    ]
+
+
+def _few_examples(
+    metrics: Mapping[str, Any], key: str, title: str, form: Callable[[float], str]
+) -> Iterator[str]:
+    test = metrics["test"]
+    interval = test["intervals"][key]
+    if test["num_examples"] < FEW_EXAMPLES and interval is not None:
+        low, high = map(form, interval)
+        yield (
+            f"only {test['num_examples']:,} test examples: the true {title} may lie anywhere "
+            f"from {low} to {high}"
+        )
+
+
+def _absent_labels(metrics: Mapping[str, Any]) -> Iterator[str]:
+    per_label = metrics["test"]["per_label"]
+    absent = [label for label, each in per_label.items() if each["support"] == 0]
+    if absent:
+        yield f"no test example of: {_first(absent)}; macro averages count 0 for these"
+
+
+def _first(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:MOST_SLICES]) + (" ..." if len(labels) > MOST_SLICES else "")
+
+
+def _odd_temperature(metrics: Mapping[str, Any]) -> Iterator[str]:
+    temperature = metrics["calibration"]["temperature"]
+    if not LEAST_TEMPERATURE < temperature < MOST_TEMPERATURE:
+        yield (
+            f"the temperature {temperature:.3g} lies at the end of what was tried: something else "
+            "is wrong with this model than its calibration"
+        )
+
+
+def _worse_slices(
+    metrics: Mapping[str, Any], key: str, form: Callable[[float], str], title: str
+) -> Iterator[str]:
+    """Yield the slices that are worse than elsewhere, the worst first."""
+    sign = -1 if key == "mae" else 1
+    worse = [each for each in metrics["slices"] if each["is_worse"]]
+    worse.sort(key=lambda each: sign * float(each[key]))
+    for each in worse[:MOST_SLICES]:
+        yield (
+            f"worse than elsewhere where {each['by']} is {each['value']}: {title} "
+            f"{form(each[key])} of {each['num_examples']:,} examples, "
+            f"{form(each[f'others_{key}'])} of the others"
+        )
     if len(worse) > MOST_SLICES:
-        found.append(f"{len(worse) - MOST_SLICES} more groups are worse than elsewhere")
-    return found
+        yield f"{len(worse) - MOST_SLICES} more groups are worse than elsewhere"
 
 
 def _gain(name: str, baseline: Mapping[str, Any]) -> str:
@@ -125,7 +181,3 @@ def _gain(name: str, baseline: Mapping[str, Any]) -> str:
         f"{100 * difference['accuracy']:.1f} points ({100 * low:.1f} to {100 * high:.1f}) above "
         f"{BASELINE_NAMES[name]} ({_share(baseline['accuracy'])})"
     )
-
-
-def _share(value: float) -> str:
-    return f"{value:.3f}"

@@ -156,6 +156,13 @@ def install(backbone: nn.Module) -> None:
             module.forward = Product(module)
 
 
+def remove(backbone: nn.Module) -> None:
+    """Give every matrix and activation its own forward back."""
+    for module in backbone.modules():
+        if isinstance(module.__dict__.get("forward"), Product | Activation):
+            del module.forward
+
+
 def release(backbone: nn.Module) -> None:
     """Give up all copies of weights in the kernels' layout."""
     for module in backbone.modules():

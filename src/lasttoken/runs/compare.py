@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy.special import softmax
-
 from lasttoken.config import CompareConfig
 from lasttoken.durable import place_folder
 from lasttoken.errors import RunError
 from lasttoken.evaluation.compare import comparison_dict
-from lasttoken.evaluation.evaluate import SCHEMA_VERSION, write_metrics
-from lasttoken.evaluation.metrics import Probs
+from lasttoken.evaluation.evaluate import write_metrics
+from lasttoken.evaluation.kinds import KINDS
 from lasttoken.evaluation.report.page import write_comparison
 from lasttoken.evaluation.report.plots import write_comparison_plots
 from lasttoken.events import EventCallback, Note, NoteKeeper
-from lasttoken.runs.predictions import TEST, StoredPredictions, read_predictions
-from lasttoken.runs.record import RECORD_NAME, read_record
+from lasttoken.runs.compared import FinishedRun, answers_of, read_finished
 
 CONTENT_NAME = "comparison.json"
 _SEED = 123  # of bootstraps: the same intervals every time
-
-_Key = tuple[str, str, int]  # text hash, label, and the how-manieth of these
 
 
 @dataclass(frozen=True)
@@ -40,15 +32,6 @@ class CompareOutcome:
     content: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class _Run:
-    folder: Path
-    metrics: Mapping[str, Any]
-    record: Mapping[str, Any]
-    stored: StoredPredictions
-    places: Mapping[_Key, int]
-
-
 def run_comparison(config: CompareConfig, *, on_event: EventCallback) -> CompareOutcome:
     """Compare runs, or evaluations, on the test examples that all of them answered.
 
@@ -57,12 +40,18 @@ def run_comparison(config: CompareConfig, *, on_event: EventCallback) -> Compare
             output folder holds something else.
     """
     told = NoteKeeper(on_event)
-    runs = dict(zip(_names(config.runs), map(_read, config.runs), strict=True))
+    runs = dict(zip(_names(config.runs), map(read_finished, config.runs), strict=True))
     output = Path(config.output_dir or Path("runs", "-vs-".join(_short(runs))))
     _check_output(output, runs, overwrite=config.overwrite)
     first = next(iter(runs.values()))
     labels = list(first.metrics["labels"])
     for run in runs.values():
+        if run.task != first.task:
+            raise RunError(
+                f"{run.folder}: its task is {run.task}",
+                expected=f"that of {first.folder}: {first.task}",
+                remedy="compare runs of one task",
+            )
         if set(run.metrics["labels"]) != set(labels):
             raise RunError(
                 f"{run.folder}: has labels {', '.join(sorted(run.metrics['labels'])[:8])}",
@@ -86,10 +75,14 @@ def run_comparison(config: CompareConfig, *, on_event: EventCallback) -> Compare
                     is_warning=True,
                 )
             )
-    label_ids = np.array([labels.index(label) for _, label, _ in common], dtype=np.int64)
-    answers = {name: _probs(run, common, labels) for name, run in runs.items()}
+    spec = first.spec
+    truth = KINDS[spec.kind].targets(spec, [label for _, label, _ in common])
+    answers = {
+        name: answers_of(run, [run.places[key] for key in common], labels)
+        for name, run in runs.items()
+    }
     content = {
-        **comparison_dict(label_ids, answers, labels, seed=_SEED),
+        **comparison_dict(truth, answers, labels, task=first.task, seed=_SEED),
         "title": " and ".join(runs),
         "folders": {name: str(run.folder) for name, run in runs.items()},
         "cost": {name: _cost(run.record) for name, run in runs.items()},
@@ -130,64 +123,6 @@ def _write(output: Path, content: Mapping[str, Any]) -> None:
         shutil.rmtree(new, ignore_errors=True)
 
 
-def _read(path: str) -> _Run:
-    """Read a run or an evaluation.
-
-    Raises:
-        RunError: it is neither, or not finished.
-    """
-    folder = Path(path)
-    try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        labels, accuracy = metrics["labels"], metrics["test"]["accuracy"]
-        is_ours = metrics["schema_version"] == SCHEMA_VERSION
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        what = "is not there" if not folder.exists() else "holds no finished run or evaluation"
-        raise _no_run(folder, what) from error
-    if not is_ours:
-        raise _no_run(folder, "metrics.json is of another version")
-    if (folder / RECORD_NAME).exists() and (read_record(folder) or {}).get("status") != "finished":
-        raise _no_run(folder, "this run is not finished")
-    stored = read_predictions(folder / TEST)
-    if stored.logits.shape != (len(stored.labels), len(labels)):
-        raise RunError(
-            f"{folder / TEST}: {stored.logits.shape[-1]} logits an example",
-            expected=f"{len(labels)}, one for each label of metrics.json",
-            remedy="make the run or evaluation anew",
-        )
-    ids = np.array([{name: n for n, name in enumerate(labels)}.get(x, -1) for x in stored.labels])
-    is_right = stored.logits.argmax(axis=1) == ids
-    if not np.isfinite(stored.logits).all() or abs(is_right.mean() - accuracy) > 1e-9:
-        raise RunError(
-            f"{folder}: {TEST} does not give the scores of metrics.json",
-            expected="the two as they were written together",
-            remedy="make the run or evaluation anew",
-        )
-    seen: Counter[tuple[str, str]] = Counter()
-    places: dict[_Key, int] = {}
-    pairs = zip(stored.texts_sha256, stored.labels, strict=True)
-    for place, (text, label) in enumerate(pairs):
-        places[(text, label, seen[(text, label)])] = place
-        seen[(text, label)] += 1
-    record = read_record(folder) or read_record(folder.parent.parent) or {}
-    return _Run(folder, metrics, record, stored, places)
-
-
-def _no_run(folder: Path, what: str) -> RunError:
-    return RunError(
-        f"{folder}: {what}",
-        expected="a finished run, or an evaluation such as RUN/evaluations/FILE",
-        remedy="lasttoken train, or lasttoken evaluate, then compare",
-    )
-
-
-def _probs(run: _Run, keys: Sequence[_Key], labels: Sequence[str]) -> Probs:
-    """Return a run's probabilities of the common examples, (N, C), labels in the first's order."""
-    order = [run.metrics["labels"].index(label) for label in labels]
-    rows = [run.places[key] for key in keys]
-    return np.asarray(softmax(run.stored.logits[rows][:, order], axis=1))
-
-
 def _names(paths: Sequence[str]) -> list[str]:
     """Return a name for each run, the shortest ends of their paths that differ.
 
@@ -212,7 +147,7 @@ def _short(runs: Mapping[str, Any]) -> list[str]:
     return [name.replace("/", "-") for name in runs]
 
 
-def _check_output(output: Path, runs: Mapping[str, _Run], *, overwrite: bool) -> None:
+def _check_output(output: Path, runs: Mapping[str, FinishedRun], *, overwrite: bool) -> None:
     for run in runs.values():
         if run.folder.resolve() in (output.resolve(), *output.resolve().parents):
             raise RunError(

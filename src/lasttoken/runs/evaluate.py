@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from numpy.typing import NDArray
 
 from lasttoken.config import EvaluateConfig
 from lasttoken.data.examples import Example
 from lasttoken.data.readers import LabeledData, iter_rows, locate_data, read_labeled
-from lasttoken.data.splits import fingerprint, limit_examples, tell_leaks
+from lasttoken.data.splits import Splits, fingerprint, limit_examples, tell_leaks
 from lasttoken.data.tasks import Task, name_of, task_of
 from lasttoken.durable import telling
 from lasttoken.errors import ConfigError, LastTokenError, RunError
 from lasttoken.estimator import TextClassifier
-from lasttoken.evaluation.baseline import BaselineResult
-from lasttoken.evaluation.metrics import LabelIds, Probs
+from lasttoken.evaluation.baseline import BaselineResult, Scores
+from lasttoken.evaluation.kinds import KINDS
+from lasttoken.evaluation.metrics import Probs
 from lasttoken.events import EventCallback, Note, NoteKeeper
 from lasttoken.model.device import resolve_device, resolve_precision
 from lasttoken.model.location import model_folder
@@ -37,12 +40,12 @@ from lasttoken.runs.predictions import TEST, VALIDATION, read_predictions
 from lasttoken.runs.record import read_record, short_name
 from lasttoken.runs.recorded import recorded_config
 from lasttoken.runs.results import (
-    check_explainable,
-    label_ids,
+    check_reportable,
     measure,
     report_settings,
     run_baselines,
     score,
+    targets,
     write_results,
 )
 from lasttoken.settings import check_task, split_names
@@ -99,23 +102,24 @@ def run_evaluation(
         tuple(data.splits.get("test") or data.all_examples()), config.limit, _SEED, told, task
     )
     settings = report_settings(config, _SEED, examples)
-    check_explainable(config.explain, classifier.loaded_)
+    check_reportable(config, classifier.loaded_)
     tell_findings({"test": examples}, task, told)
     validation = _validation(config, classifier)
     labels = classifier.loaded_.classifier.labels
-    label_ids(labels, examples)  # an unknown label is told before the work begins
+    targets(labels, examples)  # an unknown label is told before the work begins
     shown = task.describe([str(example.label) for example in examples])
     plural = "s" if len(examples) != 1 else ""
     told(Note(f"scoring {len(examples):,} example{plural} ({shown})"))
     texts = classifier.tokenize([example.text for example in examples], on_event=told)
     length_line = describe_lengths(data.name, texts)
     told(Note(length_line, is_warning=bool(texts.truncated.any())))
-    training = _training_examples(config, told)
-    baselines: tuple[BaselineResult, ...] = ()
+    training = _own_examples(config, told)
+    baselines: tuple[BaselineResult[Scores], ...] = ()
     if training is not None:
-        train, seed = training
-        tell_leaks(train, examples, "scored", told, where="the run's")
-        baselines = run_baselines(labels, train, examples, seed=seed, on_event=told)
+        splits, seed = training
+        tell_leaks(splits.train, examples, "scored", told, where="the run's")
+        splits = replace(splits, test=examples)
+        baselines = run_baselines(labels, splits, seed=seed, on_event=told)
     watch.lap("prepare")
     logits = classifier.predict_logits(texts, phase="evaluate", on_event=told)
     watch.lap("evaluate")
@@ -245,8 +249,8 @@ def _read(
 
 def _validation(
     config: EvaluateConfig, classifier: TextClassifier
-) -> tuple[LabelIds, Probs] | None:
-    """Return label ids and probabilities of the run's own validation examples, if a run is there.
+) -> tuple[NDArray[Any], Probs] | None:
+    """Return targets and probabilities of the run's own validation examples, if a run is there.
 
     Raises:
         ConfigError: a threshold is asked for that only they can tell.
@@ -255,8 +259,9 @@ def _validation(
     path = Path(config.run) / VALIDATION
     if path.is_file():
         stored = read_predictions(path)
-        ids = classifier.loaded_.classifier.labels.encode(stored.labels).numpy()
-        return ids, classifier.probs(stored.logits.astype("float32"))
+        labels = classifier.loaded_.classifier.labels
+        truth = KINDS[labels.kind].targets(labels, stored.labels)
+        return truth, classifier.probs(stored.logits.astype("float32"))
     if config.precision_at_least is not None:
         raise ConfigError(
             f"--precision-at-least {config.precision_at_least}: {path} is not there",
@@ -266,10 +271,8 @@ def _validation(
     return None
 
 
-def _training_examples(
-    config: EvaluateConfig, on_event: EventCallback
-) -> tuple[Sequence[Example], int] | None:
-    """Return the run's own training examples and seed; None, told why, if they are not there."""
+def _own_examples(config: EvaluateConfig, on_event: EventCallback) -> tuple[Splits, int] | None:
+    """Return the run's own examples and seed; None, told why, if they are not there."""
     record = read_record(Path(config.run))
     if record is None:
         text = "no baselines: this is no run folder, so its training data is unknown"
@@ -277,11 +280,11 @@ def _training_examples(
         return None
     try:
         run_config = recorded_config(Path(config.run), record)
-        train = read_examples(run_config).splits.train
+        splits = read_examples(run_config).splits
     except LastTokenError as error:
         on_event(Note(f"no baselines: the training data cannot be read again: {error.found}", True))
         return None
-    if fingerprint(train) != record["data"]["train"]["fingerprint"]:
+    if fingerprint(splits.train) != record["data"]["train"]["fingerprint"]:
         on_event(Note("no baselines: the training data has changed since the run", True))
         return None
-    return train, run_config.seed
+    return splits, run_config.seed

@@ -25,8 +25,8 @@ LOCK_NAME = ".lock"
 CHECKPOINTS_NAME = "checkpoints"
 
 # What a run or a search writes beside record and checkpoints; `--overwrite` removes these alone.
-_RESULTS = ("model", "plots", "predictions", "evaluations", "history.jsonl", "metrics.json",
-            "report.html", "label_issues.csv",
+_RESULTS = ("model", "adapter", "plots", "predictions", "evaluations", "history.jsonl",
+            "metrics.json", "report.html", "label_issues.csv",
             "journal.log", "trials.jsonl", "best.toml")  # fmt: skip
 
 # Settings that say where a result goes and how often it is saved, not what it is.

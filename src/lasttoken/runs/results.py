@@ -14,18 +14,21 @@ from numpy.typing import NDArray
 from lasttoken.config import EvaluateConfig, ExplainMethod, TrainConfig
 from lasttoken.data.examples import Example
 from lasttoken.data.labels import LabelSpec
+from lasttoken.data.splits import Splits
+from lasttoken.data.tasks import name_of
 from lasttoken.durable import telling
 from lasttoken.errors import ConfigError
 from lasttoken.estimator import TextClassifier
-from lasttoken.evaluation.baseline import BaselineResult, majority_baseline, tfidf_baseline
+from lasttoken.evaluation.baseline import BaselineResult, Scores
 from lasttoken.evaluation.decisions import Decisions
-from lasttoken.evaluation.evaluate import ScoredExamples, evaluation_dict, write_metrics
+from lasttoken.evaluation.evaluate import write_metrics
 from lasttoken.evaluation.explain import explain
-from lasttoken.evaluation.failures import ConfidentErrors, confident_errors, errors_dict
-from lasttoken.evaluation.metrics import LabelIds, Probs
+from lasttoken.evaluation.failures import Failures
+from lasttoken.evaluation.kinds import KINDS, LabeledTexts
+from lasttoken.evaluation.metrics import Probs
 from lasttoken.evaluation.report.page import write_report
 from lasttoken.evaluation.report.plots import write_plots
-from lasttoken.evaluation.verdict import caveats, verdict
+from lasttoken.evaluation.scored import ScoredExamples
 from lasttoken.evaluation.words import has_places
 from lasttoken.events import EpochEnd, EventCallback, Note, Progress, ignore
 from lasttoken.model.folder import LoadedModel
@@ -34,44 +37,32 @@ from lasttoken.runs.examples import slice_columns
 from lasttoken.runs.predictions import write_predictions
 
 
-def label_ids(labels: LabelSpec, examples: Sequence[Example]) -> NDArray[np.int64]:
-    """Return the label ids of examples, (N,).
+def targets(labels: LabelSpec, examples: Sequence[Example]) -> NDArray[Any]:
+    """Return the truth that answers are scored against, as `ScoredExamples.targets`.
 
     Raises:
-        DatasetError: a label is unknown.
+        DatasetError: a label is unknown, or no number where numbers are predicted.
     """
-    ids: NDArray[np.int64] = labels.encode(str(example.label) for example in examples).numpy()
-    return ids
+    return KINDS[labels.kind].targets(labels, [str(example.label) for example in examples])
 
 
 def run_baselines(
-    labels: LabelSpec,
-    train: Sequence[Example],
-    test: Sequence[Example],
-    *,
-    seed: int,
-    on_event: EventCallback = ignore,
-) -> tuple[BaselineResult, ...]:
+    labels: LabelSpec, splits: Splits, *, seed: int, on_event: EventCallback = ignore
+) -> tuple[BaselineResult[Scores], ...]:
     """Fit the baselines on the very examples the model is trained on, and score them."""
-    train_ids, test_ids = label_ids(labels, train), label_ids(labels, test)
-    baselines = (
-        tfidf_baseline(
-            [example.text for example in train],
-            train_ids,
-            [example.text for example in test],
-            test_ids,
-            labels.labels,
-            seed=seed,
-            on_event=on_event,
-        ),
-        majority_baseline(train_ids, test_ids, labels.labels),
+    kind = KINDS[labels.kind]
+    parts = (
+        LabeledTexts([example.text for example in examples], targets(labels, examples))
+        for examples in (splits.train, splits.validation, splits.test)
     )
+    baselines = kind.baselines(*parts, labels.labels, seed=seed, on_event=on_event)
     for baseline in baselines:
         if baseline.metrics is None:
             on_event(Note(f"no {baseline.name} baseline: {baseline.reason}", is_warning=True))
         else:
-            accuracy = baseline.metrics.accuracy
-            on_event(Note(f"to beat: {baseline.name}, test accuracy {accuracy:.3f}"))
+            headline = kind.headline
+            shown = headline.form(getattr(baseline.metrics, headline.key))
+            on_event(Note(f"to beat: {baseline.name}, test {headline.spoken} {shown}"))
     return baselines
 
 
@@ -91,7 +82,7 @@ def score(
     labels = classifier.loaded_.classifier.labels
     return ScoredExamples(
         examples,
-        label_ids(labels, examples),
+        targets(labels, examples),
         logits,
         classifier.probs(logits),
         texts.num_tokens,
@@ -128,25 +119,40 @@ def report_settings(
     return ReportSettings(columns, config.precision_at_least, config.explain, seed)
 
 
-def check_explainable(method: ExplainMethod, loaded: LoadedModel) -> None:
-    """Check, before the work, that the words of texts can be told apart.
+def check_reportable(config: TrainConfig | EvaluateConfig, loaded: LoadedModel) -> None:
+    """Check, before the work, that all that the report is asked for has a meaning here.
 
     Raises:
         ConfigError: integrated gradients of a tokenizer that does not tell where tokens stand, or
-            a task whose report cannot be written yet.
+            of a task without log odds; a wished precision, or a search for wrong labels, of a task
+            that has none.
     """
-    if loaded.classifier.labels.kind in ("multi_label", "regression"):
+    labels = loaded.classifier.labels
+    kind, task = KINDS[labels.kind], name_of(labels.kind)
+    if config.explain == "integrated-gradients" and not kind.has_log_odds:
         raise ConfigError(
-            f"task {loaded.classifier.labels.kind}: its report cannot be written yet",
-            expected="single-label or ordinal",
-            remedy="TextClassifier in Python, which learns it",
+            f"--explain integrated-gradients: the task is {task}",
+            expected="a task in which each text has one label",
+            remedy="--explain leave-one-out",
         )
-    if method == "integrated-gradients" and not has_places(loaded):
+    if config.explain == "integrated-gradients" and not has_places(loaded):
         raise ConfigError(
             "--explain integrated-gradients: the model's tokenizer does not tell where its tokens "
             "stand in a text",
             expected="a fast tokenizer (tokenizer.json)",
             remedy="--explain leave-one-out",
+        )
+    if config.precision_at_least is not None and not kind.has_precision:
+        raise ConfigError(
+            f"--precision-at-least {config.precision_at_least}: the task is {task}",
+            expected="a task with labels, which are given rightly or wrongly",
+            remedy="leave it out; the report tells how far off predicted values may be",
+        )
+    if config.label_check and not kind.has_label_check:
+        raise ConfigError(
+            f"--label-check: the task is {task}",
+            expected="a task in which each text has one label",
+            remedy="leave it out",
         )
 
 
@@ -154,20 +160,20 @@ def measure(
     classifier: TextClassifier,
     test: ScoredExamples,
     *,
-    validation: tuple[LabelIds, Probs] | None,
-    baselines: Sequence[BaselineResult],
+    validation: tuple[NDArray[Any], Probs] | None,
+    baselines: Sequence[BaselineResult[Scores]],
     settings: ReportSettings,
     on_event: EventCallback = ignore,
 ) -> dict[str, Any]:
     """Return all that is measured of a classifier's answers, in the form of `metrics.json`."""
-    labels, record = classifier.loaded_.classifier.labels.labels, classifier.loaded_.record
+    spec, record = classifier.loaded_.classifier.labels, classifier.loaded_.record
+    kind = KINDS[spec.kind]
+    decisions = Decisions.from_record(record.temperature, record.coverage_levels, record.thresholds)
     on_event(Progress("report", 0, 3, "parts"))
-    metrics = evaluation_dict(
+    metrics = kind.measure(
         test,
-        labels=labels,
-        decisions=Decisions.from_record(
-            record.temperature, record.coverage_levels, record.thresholds
-        ),
+        labels=spec.labels,
+        decisions=decisions,
         validation=validation,
         baselines=baselines,
         slice_by=settings.slice_by,
@@ -175,16 +181,16 @@ def measure(
         seed=settings.seed,
     )
     on_event(Progress("report", 1, 3, "parts"))
-    errors = confident_errors(test.examples, test.label_ids, test.probs)
-    words = _words(classifier, test.examples, errors, settings.explain, on_event)
+    failures = kind.failures(test, spec.labels, decisions)
+    words = _words(classifier, test.examples, failures, settings.explain, on_event)
     return {
         **metrics,
-        "verdict": verdict(metrics),
-        "caveats": caveats(metrics),
-        "num_errors": errors.num_errors,
-        "num_errors_too_long": errors.num_too_long,
+        "verdict": kind.verdict(metrics),
+        "caveats": kind.caveats(metrics),
+        "num_errors": failures.num_errors,
+        "num_errors_too_long": failures.num_too_long,
         "explained_by": settings.explain,
-        "errors": errors_dict(errors, test.examples, labels, words),
+        "errors": failures.to_list(words),
     }
 
 
@@ -233,13 +239,13 @@ def history_row(epoch: EpochEnd) -> dict[str, Any]:
 def _words(
     classifier: TextClassifier,
     examples: Sequence[Example],
-    errors: ConfidentErrors,
+    failures: Failures,
     method: ExplainMethod,
     on_event: EventCallback,
 ) -> list[list[tuple[str, float]]]:
     """Return the parts of each wrongly answered text, and how much each spoke for the answer."""
-    if method == "none" or not len(errors.rows):
+    if method == "none" or not len(failures.rows):
         return []
-    texts = [examples[row].text for row in errors.rows.tolist()]
-    explained = explain(classifier, texts, errors.predicted_ids, method=method, on_event=on_event)
+    texts = [examples[row].text for row in failures.rows.tolist()]
+    explained = explain(classifier, texts, failures.explained, method=method, on_event=on_event)
     return [[(span.text, span.weight) for span in spans] for spans in explained]

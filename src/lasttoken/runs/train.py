@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from lasttoken.runs.record import (
 )
 from lasttoken.runs.results import (
     ReportSettings,
-    check_explainable,
+    check_reportable,
     measure,
     report_settings,
     run_baselines,
@@ -109,7 +109,7 @@ def run_training(
     prepared = classifier.prepare(
         data.splits.train, data.splits.validation, task=data.task, on_event=told
     )
-    check_explainable(report.explain, prepared.loaded)
+    check_reportable(config, prepared.loaded)
     if process_rank() > 0:
         classifier.train(prepared, checkpoints=checkpoint_settings(config), on_event=told)
         return None
@@ -154,8 +154,8 @@ class _Run:
 def _carry_out(run: _Run, classifier: TextClassifier, told: NoteKeeper) -> TrainOutcome:
     """Train, or go on training; then everything that is made of the result."""
     config, folder, splits, watch = run.config, run.folder, run.data.splits, run.watch
-    labels = replace(run.prepared.loaded.classifier.labels, scale=1.0)
-    baselines = run_baselines(labels, splits.train, splits.test, seed=config.seed, on_event=told)
+    labels = run.prepared.loaded.classifier.labels
+    baselines = run_baselines(labels, splits, seed=config.seed, on_event=told)
     watch.lap("baselines")
     label_issues = None
     if config.label_check:
@@ -181,6 +181,8 @@ def _carry_out(run: _Run, classifier: TextClassifier, told: NoteKeeper) -> Train
     watch.lap("train")
     told(Progress("save", 0, 1, "models"))
     classifier.save_pretrained(folder / "model")
+    if fitted.adapter is not None:
+        classifier.save_adapter(folder / "adapter")
     told(Progress("save", 1, 1, "models"))
     watch.lap("save")
     test_logits = classifier.predict_logits(run.test_texts, phase="evaluate", on_event=told)
@@ -192,7 +194,7 @@ def _carry_out(run: _Run, classifier: TextClassifier, told: NoteKeeper) -> Train
     metrics = measure(
         classifier,
         test,
-        validation=(validation.label_ids, validation.probs),
+        validation=(validation.targets, validation.probs),
         baselines=baselines,
         settings=run.report,
         on_event=told,

@@ -177,7 +177,8 @@ def _best_text(best: TrialEnd, base: TrainConfig) -> str:
         for name, value in settings.items()
         if name != "data" and (name in best.settings or value != defaults[name])
     }
-    comment = f"# trial {best.number}: macro F1 {best.score:.4f} on the validation examples\n"
+    score = max(best.scores) if best.metric == "macro F1" else -max(best.scores)
+    comment = f"# trial {best.number}: {best.metric} {score:.4f} on the validation examples\n"
     return comment + config_file_text(told)
 
 

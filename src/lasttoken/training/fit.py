@@ -6,7 +6,7 @@ Everything that changes, beside weights and optimizer, is one `TrainState`.
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -15,27 +15,26 @@ from numpy.typing import NDArray
 
 from lasttoken.events import EpochEnd, Event, EventCallback, Note, Resumed, ignore
 from lasttoken.inference.prediction import budget_batches
-from lasttoken.model.batch import FILLER_TOKEN, Gpt2ClassificationCollator
+from lasttoken.model.batch import Gpt2ClassificationCollator
 from lasttoken.model.classifier import Classifier
 from lasttoken.model.device import keep_freed_memory
-from lasttoken.model.embedding import seen_tokens_only
 from lasttoken.training.batches import (
     epoch_batches,
     in_order,
     num_steps_per_epoch,
     validation_batches,
 )
-from lasttoken.training.cache import TrainingInputs, frozen_inputs
+from lasttoken.training.cache import TrainingInputs
 from lasttoken.training.checkpoint import Checkpoint
+from lasttoken.training.finishing import finish_head, merge_adapters
 from lasttoken.training.judging import pass_scores
+from lasttoken.training.learning import learning
 from lasttoken.training.loop import train, validation
 from lasttoken.training.optim import make_optimizer, make_schedule, rate_at
 from lasttoken.training.passes import PassSoFar
 from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.reduction import (
-    FittedHead,
     describe_extent,
-    head_row,
     measure_extent,
     restore_depth,
     settle_depth,
@@ -97,12 +96,17 @@ def fit(
         prompt=prepared.training.texts.prompt,
     )
     if head is not None:
-        return _finish_head(prepared, extent, head, collator, World(accelerator), on_event)
-    with frozen_inputs(prepared, collator, on_event) as inputs, _seen_tokens(prepared):
+        return finish_head(prepared, extent, head, collator, World(accelerator), on_event)
+    with learning(prepared, collator, on_event) as work:
         if begun is None:
-            start_head(prepared, inputs, on_event)
-        return _fit(
-            prepared, extent, inputs, accelerator, begun, checkpoints, tokens_after, on_event
+            start_head(prepared, work.inputs, on_event)
+        result = _fit(
+            prepared, extent, work.inputs, accelerator, begun, checkpoints, tokens_after, on_event
+        )
+        if work.adapters is None:
+            return result
+        return merge_adapters(
+            prepared, work.adapters, result, collator, World(accelerator), on_event
         )
 
 
@@ -122,7 +126,10 @@ def _fit(
     to_validate = validation_batches(validating, inputs.collate, validation_order, world)
     steps_per_epoch = num_steps_per_epoch(len(training), settings)
     raw_optimizer = make_optimizer(
-        classifier, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
+        classifier,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        layer_decay=settings.layer_decay,
     )
     state = TrainState()
     if begun is not None:
@@ -216,49 +223,6 @@ def _fit(
         stopped_early=state.epoch < settings.num_epochs,
         estimated_seconds=estimator.estimated_seconds,
         seconds_at_estimate=estimator.seconds_at_estimate,
-    )
-
-
-def _seen_tokens(prepared: PreparedTraining) -> AbstractContextManager[None]:
-    """Train the embeddings of tokens that occur; with weight decay all, since every row decays."""
-    if prepared.settings.weight_decay > 0:
-        return nullcontext()
-    texts = (prepared.training.texts.token_ids, prepared.validating.texts.token_ids)
-    token_ids = np.concatenate([*texts, [FILLER_TOKEN]])
-    return seen_tokens_only(prepared.loaded.classifier.hf_model, token_ids)
-
-
-def _finish_head(
-    prepared: PreparedTraining,
-    extent: Extent,
-    head: FittedHead,
-    collator: Gpt2ClassificationCollator,
-    world: World,
-    on_event: EventCallback,
-) -> FitResult:
-    """Validate a model whose head was fitted, not trained: one row of history, no step."""
-    settings, classifier = prepared.settings, prepared.loaded.classifier
-    started = time.perf_counter()
-    order = budget_batches(prepared.validating.texts.lengths)
-    validated = validation(
-        classifier,
-        validation_batches(prepared.validating, collator, order, world),
-        settings.device,
-        precision=settings.precision,
-        world=world,
-        on_event=on_event,
-    )
-    row = head_row(prepared, head, validated, time.perf_counter() - started)
-    on_event(row)
-    return FitResult(
-        extent=extent,
-        history=(row,),
-        best_epoch=1,
-        validation_logits=in_order(validated, order, world),
-        num_steps=0,
-        stopped_early=False,
-        estimated_seconds=None,
-        seconds_at_estimate=None,
     )
 
 

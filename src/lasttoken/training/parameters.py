@@ -30,6 +30,11 @@ class Parameters(BaseEstimator):
         early_stopping_patience: int | None = None,
         validation_fraction: float = 0.1,
         trainable: str = "full",
+        lora_rank: int = 16,
+        lora_alpha: float = 32.0,
+        lora_dropout: float = 0.0,
+        layer_decay: float = 1.0,
+        gradient_checkpointing: bool = False,
         depth: int | str | None = None,
         max_length: int | None = None,
         prompt: str = "",
@@ -52,6 +57,11 @@ class Parameters(BaseEstimator):
         self.early_stopping_patience = early_stopping_patience
         self.validation_fraction = validation_fraction
         self.trainable = trainable
+        self.lora_rank = lora_rank
+        self.lora_alpha = lora_alpha
+        self.lora_dropout = lora_dropout
+        self.layer_decay = layer_decay
+        self.gradient_checkpointing = gradient_checkpointing
         self.depth = depth
         self.max_length = max_length
         self.prompt = prompt

@@ -27,6 +27,9 @@ _SINGLE_LABEL = Task()
 
 # Kinds of tasks whose heads can be fitted as logistic regressions on label ids.
 FITTED_KINDS: tuple[LabelKind, ...] = ("single_label", "ordinal")
+# Below it adapters hardly learn. They want about ten times the rate of full training: Schulman et
+# al., "LoRA Without Regret" (Thinking Machines, 2025).
+LOWEST_LORA_RATE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,13 @@ def prepare_training(
     num_blocks = _apply_depth(model, loaded.classifier, settings)
     if not loaded.head_is_new and settings.learns.kind != "probe":
         on_event(Note("the model's own head is kept: its labels are the same"))
+    if settings.learns.kind == "lora" and settings.learning_rate < LOWEST_LORA_RATE:
+        on_event(
+            Note(
+                f"learning rate {settings.learning_rate:g}: adapters usually want ten times the "
+                "rate of full training; try --learning-rate 5e-4"
+            )
+        )
     limit = loaded.token_limit
     if max_length is not None and max_length > limit:
         raise ConfigError(

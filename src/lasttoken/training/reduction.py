@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from lasttoken.evaluation.folds import stratified_sample
 from lasttoken.events import EpochEnd, EventCallback, Note
 from lasttoken.model.frozen import frozen_but_last
+from lasttoken.model.lora import num_learning_weights
 from lasttoken.model.tokens import TokenizedTexts
 from lasttoken.training.features import features_shape, fill_features, take_texts
 from lasttoken.training.judging import pass_scores
@@ -44,7 +45,7 @@ from lasttoken.training.state import Extent
 # How far below the best accuracy, in standard errors, a smaller depth still counts as equal. A
 # trained model makes up for a block that its frozen self misses, and each block costs time in
 # every epoch: one. A fitted head makes up for nothing, and costs one pass at any depth: none.
-STANDARD_ERRORS = {"full": 1.0, "last": 1.0, "probe": 0.0}
+STANDARD_ERRORS = {"full": 1.0, "last": 1.0, "lora": 1.0, "probe": 0.0}
 
 # Blocks that are kept beyond those which the rule chooses, where blocks are trained: a model is
 # best trained somewhat deeper than its frozen states are read best. SmolLM2 on movie reviews:
@@ -147,6 +148,8 @@ def measure_extent(prepared: PreparedTraining, table: ProbeTable | None) -> Exte
     model: Any = classifier.hf_model
     if learns.kind == "probe":
         num_trainable = model.score.weight.numel()
+    elif learns.kind == "lora":
+        num_trainable = num_learning_weights(classifier, prepared.settings.lora_rank)
     elif learns.num_blocks is None:
         num_trainable = sum(p.numel() for p in model.parameters())
     else:

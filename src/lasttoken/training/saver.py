@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from lasttoken.errors import RunError
 from lasttoken.events import EventCallback, Progress
 from lasttoken.model.frozen import frozen_but_last
+from lasttoken.model.lora import num_learning_weights
 from lasttoken.training.checkpoint import NUM_LATEST, Checkpoint, CheckpointFolder
 from lasttoken.training.passes import merge_parts
 from lasttoken.training.preparation import PreparedTraining
@@ -207,6 +208,8 @@ def _num_trained(prepared: PreparedTraining) -> int:
     With `depth="auto"`, still of all blocks.
     """
     classifier, learns = prepared.loaded.classifier, prepared.settings.learns
+    if learns.kind == "lora":
+        return num_learning_weights(classifier, prepared.settings.lora_rank)
     if learns.num_blocks is not None:
         with frozen_but_last(classifier, learns.num_blocks):
             return sum(p.numel() for p in classifier.parameters() if p.requires_grad)

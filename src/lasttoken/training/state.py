@@ -15,7 +15,14 @@ from torch import Tensor
 from lasttoken.evaluation.decisions import Decisions
 from lasttoken.events import EpochEnd
 from lasttoken.model.device import Precision
-from lasttoken.settings import Trainable, check_ranges, parse_depth, parse_trainable
+from lasttoken.model.lora import Adapter, LoraShape
+from lasttoken.settings import (
+    Trainable,
+    check_learning,
+    check_ranges,
+    parse_depth,
+    parse_trainable,
+)
 from lasttoken.training.passes import PassSoFar
 from lasttoken.training.probe_heads import ProbeTable
 
@@ -35,6 +42,11 @@ class FitSettings:
     max_grad_norm: float
     early_stopping_patience: int | None
     trainable: str
+    lora_rank: int
+    lora_alpha: float
+    lora_dropout: float
+    layer_decay: float
+    gradient_checkpointing: bool
     depth: int | str | None
     seed: int
     precision: Precision
@@ -50,19 +62,26 @@ class FitSettings:
             self,
             positive=(
                 "num_epochs", "batch_size", "gradient_accumulation_steps", "learning_rate",
-                "max_grad_norm", "early_stopping_patience",
+                "max_grad_norm", "early_stopping_patience", "lora_rank", "lora_alpha",
+                "layer_decay",
             ),
-            not_negative=("weight_decay", "warmup_fraction"),
-            below_one=("warmup_fraction",),
+            not_negative=("weight_decay", "warmup_fraction", "lora_dropout"),
+            below_one=("warmup_fraction", "lora_dropout"),
+            at_most_one=("layer_decay",),
             seeds=("seed",),
         )  # fmt: skip
-        parse_trainable(self.trainable)
+        check_learning(self)
         parse_depth(self.depth)
 
     @property
     def learns(self) -> Trainable:
         """Return which part of the model learns."""
         return parse_trainable(self.trainable)
+
+    @property
+    def lora_shape(self) -> LoraShape:
+        """Return the form of the adapters, if adapters learn."""
+        return LoraShape(self.lora_rank, self.lora_alpha, self.lora_dropout)
 
     @property
     def keeps(self) -> int | Literal["auto"] | None:
@@ -146,6 +165,7 @@ class FitResult:
         stopped_early: True if early stopping ended training.
         estimated_seconds: the estimate of the time left, given after some measured steps, or None.
         seconds_at_estimate: wall seconds since the start of training when it was given, or None.
+        adapter: what adapters learned, and the classifier's weights contain; None without them.
     """
 
     extent: Extent
@@ -157,3 +177,4 @@ class FitResult:
     estimated_seconds: float | None
     seconds_at_estimate: float | None
     decisions: Decisions = field(default_factory=Decisions)
+    adapter: Adapter | None = None

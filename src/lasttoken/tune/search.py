@@ -111,6 +111,7 @@ class _Judge:
         """
         if isinstance(event, EpochEnd):
             self.scores.append(event.score)
+            self._trial.set_user_attr("metric", event.metric)
             self._trial.report(self.scores[-1], len(self.scores))
             self.note_seconds()
         if len(self.scores) < self._num_epochs:
@@ -168,6 +169,7 @@ class Search:
                 number=len(ends) + 1,
                 settings=attrs["settings"],
                 state=attrs.get("state", "lost"),
+                metric=attrs.get("metric", "macro F1"),
                 scores=scores,
                 seconds=attrs[_SECONDS],
                 is_best=score > best,

@@ -8,7 +8,6 @@ it can be published as it is. Whatever the data named (labels, columns, files) i
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,21 +18,14 @@ from lasttoken.data.hub import HUB_ID
 from lasttoken.data.samples import SAMPLE_DATA, SAMPLE_MODELS
 from lasttoken.durable import replace_file
 from lasttoken.evaluation.baseline import BASELINE_NAMES
-from lasttoken.evaluation.report.limits import limits, tested
+from lasttoken.evaluation.headline import tested
+from lasttoken.evaluation.report.card_kinds import CARDS, CardKind, scored
+from lasttoken.evaluation.report.limits import limits
 from lasttoken.evaluation.report.markdown import table, text
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
 
-LABELS_SHOWN = 30  # the weakest of more labels
-# Columns of the results.
-_SCORES = {
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "weighted_f1": "weighted F1",
-    "mcc": "MCC",
-    "log_loss": "log loss",
-}
 _PATHS = ("data", "validation", "test", "model")
 
 
@@ -62,20 +54,25 @@ def model_card(metrics: Mapping[str, Any], record: Mapping[str, Any], *, name: s
     """
     from huggingface_hub import ModelCard
 
+    kind = CARDS[metrics["task"]]
     sections = [
         f"# {text(name)}",
-        _what_it_is(metrics, record),
-        f"## Use\n\n{_use(record)}",
-        f"## Results\n\n{_results(metrics)}",
-        f"## Intended use\n\n{_intended_use(metrics)}",
+        _what_it_is(metrics, record, kind),
+        f"## Use\n\n{_use(record, kind)}",
+        f"## Results\n\n{_results(metrics, kind)}",
+        f"## Intended use\n\n{kind.intended(metrics)}",
         "## Limits\n\n" + "\n".join(f"- {each}" for each in limits(metrics, record)),
         f"## Training\n\n{_training(record)}",
     ]
     body = "\n\n".join(sections)
-    return str(ModelCard(f"---\n{_metadata(metrics, record, name).to_yaml()}\n---\n\n{body}\n"))
+    return str(
+        ModelCard(f"---\n{_metadata(metrics, record, kind, name).to_yaml()}\n---\n\n{body}\n")
+    )
 
 
-def _metadata(metrics: Mapping[str, Any], record: Mapping[str, Any], name: str) -> ModelCardData:
+def _metadata(
+    metrics: Mapping[str, Any], record: Mapping[str, Any], kind: CardKind, name: str
+) -> ModelCardData:
     from huggingface_hub import EvalResult, ModelCardData
 
     data_id = _hub_id(record, "data", SAMPLE_DATA)
@@ -85,21 +82,20 @@ def _metadata(metrics: Mapping[str, Any], record: Mapping[str, Any], name: str) 
         EvalResult(
             task_type="text-classification",
             task_name="Text classification",
-            dataset_type=data_id or re.sub(r"[^\w.-]+", "-", shown, flags=re.ASCII).strip("-.")
+            dataset_type=data_id
+            or re.sub(r"[^\w.-]+", "-", shown, flags=re.ASCII).strip("-.")
             or "unnamed",
             dataset_name=shown,
             dataset_split="test",
             dataset_args={"sha256": fingerprint} if fingerprint else None,
-            metric_type=kind,
+            metric_type=metric_type,
             metric_name=metric_name,
             metric_value=metrics["test"][key],
             metric_args=arguments,
         )
-        for key, kind, metric_name, arguments in (
-            ("accuracy", "accuracy", "Accuracy", None),
-            ("macro_f1", "f1", "Macro F1", {"average": "macro"}),
-        )
-    ]  # fmt: skip
+        for key, metric_type, metric_name, arguments in kind.hub_scores
+        if metrics["test"][key] is not None
+    ]
     # Neither language nor license: the run does not know them.
     return ModelCardData(
         library_name="transformers",
@@ -107,7 +103,7 @@ def _metadata(metrics: Mapping[str, Any], record: Mapping[str, Any], name: str) 
         tags=["text-classification", "lasttoken"],
         base_model=_hub_id(record, "model", SAMPLE_MODELS),
         datasets=[data_id] if data_id else None,
-        metrics=["accuracy", "f1"],
+        metrics=list(dict.fromkeys(metric_type for _, metric_type, _, _ in kind.hub_scores)),
         model_name=_plain(name) or "classifier",
         eval_results=results,
     )
@@ -134,8 +130,8 @@ def _plain(value: str) -> str:
     return "".join(c if c.isprintable() else " " for c in value).strip()
 
 
-def _what_it_is(metrics: Mapping[str, Any], record: Mapping[str, Any]) -> str:
-    model, data, labels = _shown(record, "model"), _shown(record, "data"), metrics["labels"]
+def _what_it_is(metrics: Mapping[str, Any], record: Mapping[str, Any], kind: CardKind) -> str:
+    model, data = _shown(record, "model"), _shown(record, "data")
     made_of = f"{text(model)}, a decoder language model," if model else "a decoder language model"
     resolved, results = record.get("resolved", {}), record.get("results", {})
     depth, blocks = results.get("depth"), results.get("num_blocks")
@@ -143,29 +139,27 @@ def _what_it_is(metrics: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     count = record.get("data", {}).get("train", {}).get("examples")
     on = f" It was trained on {count:,} labeled examples" if count is not None else ""
     of = f" of {text(data)}" if data and on else ""
-    shown = ", ".join(text(label) for label in labels[:LABELS_SHOWN])
-    more = f" and {len(labels) - LABELS_SHOWN:,} more" if len(labels) > LABELS_SHOWN else ""
     learns = {"probe": " Only the head was trained."}.get(str(resolved.get("trainable")), "")
     return (
-        f"A text classifier made of {made_of} by lasttoken: a linear head reads the hidden state "
+        f"A text {kind.noun} made of {made_of} by lasttoken: a linear head reads the hidden state "
         f"of a text's last token.{cut}{on}{of}{'.' if on else ''}{learns}\n\n"
-        f"It gives a text one of {len(labels):,} labels: {shown}{more}."
+        f"{kind.gives(metrics['labels'])}"
     )
 
 
-def _use(record: Mapping[str, Any]) -> str:
+def _use(record: Mapping[str, Any], kind: CardKind) -> str:
     settings = record.get("settings", {})
     limit = record.get("resolved", {}).get("max_length")
     cut = f" at {limit:,} tokens" if limit else ""
     lines = [
-        "`MODEL` is this folder, or its name on the Hub. With lasttoken, labels and probabilities "
+        f"`MODEL` is this folder, or its name on the Hub. With lasttoken, {kind.columns} "
         "beside a file's own columns:",
         "```bash\nlasttoken predict MODEL texts.csv --output labels.csv\n```",
         "With transformers alone:",
         "```python\nfrom transformers import pipeline\n\n"
         'classify = pipeline("text-classification", "MODEL")\n'
-        'classify("a text", truncation=True)\n```',
-        f"`truncation=True` cuts texts{cut}, as in training and as lasttoken does.",
+        f'classify("a text", {kind.arguments}truncation=True)\n```',
+        f"`truncation=True` cuts texts{cut}, as in training and as lasttoken does.{kind.plain}",
     ]
     if settings.get("prompt"):
         lines.append(
@@ -180,60 +174,32 @@ def _use(record: Mapping[str, Any]) -> str:
     return "\n\n".join(lines)
 
 
-def _results(metrics: Mapping[str, Any]) -> str:
+def _results(metrics: Mapping[str, Any], kind: CardKind) -> str:
     test = metrics["test"]
     lines = [
         text(metrics["verdict"], limit=None),
         f"On {tested(test['num_examples'])}, scored once; in brackets, 95 % intervals:",
-        table(*_score_table(metrics)),
+        table(*_score_table(metrics, kind)),
     ]
-    per_label = sorted(test["per_label"].items(), key=lambda item: float(item[1]["f1"]))
-    if len(per_label) > LABELS_SHOWN:
-        lines.append(f"The {LABELS_SHOWN} labels of the lowest F1, of {len(per_label):,}:")
-    else:
-        lines.append("By label, the lowest F1 first:")
-    head = ("label", "precision", "recall", "F1", "test examples")
-    rows = [
-        (
-            text(label),
-            *(_scored(each, name) for name in ("precision", "recall", "f1")),
-            f"{each['support']:,}",
-        )
-        for label, each in per_label[:LABELS_SHOWN]
-    ]
-    return "\n\n".join([*lines, table(head, rows)])
+    return "\n\n".join([*lines, *kind.details(metrics)])
 
 
-def _score_table(metrics: Mapping[str, Any]) -> tuple[Sequence[str], Iterable[Sequence[str]]]:
+def _score_table(
+    metrics: Mapping[str, Any], kind: CardKind
+) -> tuple[Sequence[str], Iterable[Sequence[str]]]:
     """Return the model's scores above its baselines': head and rows."""
-    rows = [["this model", *(_scored(metrics["test"], name) for name in _SCORES), ""]]
+    key, form = kind.headline.key, kind.form
+    rows = [["this model", *(scored(metrics["test"], name, form) for name in kind.scores), ""]]
     for name, each in metrics["baselines"].items():
-        if "accuracy" in each:  # else it could not be made, which the verdict tells
-            difference = each["difference"]
-            low, high = difference["accuracy_interval"]
-            gain = f"{difference['accuracy']:+.3f} ({low:+.3f} to {high:+.3f})"
-            rows.append([BASELINE_NAMES[name], *(_scored(each, key) for key in _SCORES), gain])
-    return ["", *_SCORES.values(), "accuracy gained by this model"], rows
-
-
-def _scored(scores: Mapping[str, Any], name: str) -> str:
-    """Return a score and its interval, if there is one: baselines have none."""
-    interval = scores.get("intervals", {}).get(name)
-    ends = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
-    return f"{scores[name]:.3f}{ends}"
-
-
-def _intended_use(metrics: Mapping[str, Any]) -> str:
-    low, high = metrics["test"]["intervals"]["accuracy"]
-    # Rounded outwards, to hold the truth as often as the interval does.
-    fewest, most = math.floor(100 * (1 - high)), math.ceil(100 * (1 - low))
-    return (
-        "Sorting texts of the kind it was trained on, in the same language, into the labels above. "
-        f"Between {fewest} and {most} of 100 such texts get a wrong label: where that costs much, "
-        "let a person look, first of all at the texts whose probability is low. It was measured on "
-        "nothing but the test examples; before other texts are given to it, measure it on "
-        "labeled ones: `lasttoken evaluate MODEL other.csv`."
-    )
+        if key in each:  # else it could not be made, which the verdict tells
+            low, high = each["difference"][f"{key}_interval"]
+            gain = (
+                f"{form(each['difference'][key], True)} ({form(low, True)} to {form(high, True)})"
+            )
+            rows.append(
+                [BASELINE_NAMES[name], *(scored(each, score, form) for score in kind.scores), gain]
+            )
+    return ["", *kind.scores.values(), kind.gained], rows
 
 
 def _training(record: Mapping[str, Any]) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lasttoken.data.check import FEW_EXAMPLES
 from lasttoken.evaluation.baseline import BASELINE_NAMES
+from lasttoken.evaluation.headline import ACCURACY, MACRO_F1, MEAN_ERROR, Headline, tested
 from lasttoken.evaluation.report.markdown import text
-from lasttoken.evaluation.verdict import caveats
+from lasttoken.evaluation.verdict import caveats, number_caveats, set_caveats
 
 _MOST = 3  # weakest labels, confused pairs
+_RANGE = 0.9  # the share of true values whose range is told
 _LONGEST_CAVEAT = 300  # characters; it may name a label
 
 
@@ -22,30 +24,59 @@ def limits(metrics: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
         record: the content of `run.json`; what it lacks is left out.
     """
     return [
-        *_against_baselines(metrics),
-        *_weakest_labels(metrics),
-        *_confused_pairs(metrics),
-        *_caveats(metrics),
-        *_truncation(record),
-        _calibration(metrics),
-        "It knows no other labels: a text that fits none of them is given one of them all the "
-        "same.",
+        *_LIMITS[metrics["task"]](metrics, record),
         "Other languages, other kinds of text and later times were not measured.",
     ]
 
 
-def tested(count: int) -> str:
-    """Return "1 test example", "2 test examples"."""
-    return f"{count:,} test example" + ("s" if count != 1 else "")
+def _of_labels(metrics: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[str]:
+    yield from _against_baselines(metrics, ACCURACY)
+    yield from _weakest_labels(metrics)
+    yield from _confused_pairs(metrics)
+    yield from _caveats(metrics, caveats)
+    yield from _truncation(record)
+    yield _calibration(metrics, "the share of right answers")
+    yield (
+        "It knows no other labels: a text that fits none of them is given one of them all the same."
+    )
 
 
-def _against_baselines(metrics: Mapping[str, Any]) -> Iterator[str]:
-    accuracy = metrics["test"]["accuracy"]
-    for name, each in metrics["baselines"].items():
-        if each.get("accuracy", -1.0) >= accuracy:
+def _of_sets(metrics: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[str]:
+    yield from _against_baselines(metrics, MACRO_F1)
+    yield from _weakest_labels(metrics)
+    yield from _missed_labels(metrics)
+    yield from _caveats(metrics, set_caveats)
+    yield from _truncation(record)
+    yield _calibration(metrics, "the share of texts that have the label")
+    yield "It knows no other labels: what a text has beside them is not told."
+
+
+def _of_numbers(metrics: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[str]:
+    yield from _against_baselines(metrics, MEAN_ERROR)
+    yield from _caveats(metrics, number_caveats)
+    yield from _truncation(record)
+    for each in metrics["ranges"]:
+        if each["reach"] is not None and each["level"] == _RANGE:
             yield (
-                f"It is not better than a far cheaper baseline, {BASELINE_NAMES[name]}: accuracy "
-                f"{accuracy:.3f} against {each['accuracy']:.3f}."
+                "A prediction alone does not say how sure it is: plus and minus "
+                f"{each['reach']:.4g} held {each['test']['share']:.0%} of the test examples' true "
+                "values."
+            )
+    values = metrics["test"]["true_values"]
+    yield (
+        f"The test examples' values lie between {values['least']:.4g} and {values['most']:.4g}; "
+        "beyond that nothing was measured."
+    )
+
+
+def _against_baselines(metrics: Mapping[str, Any], headline: Headline) -> Iterator[str]:
+    own = metrics["test"][headline.key]
+    for name, each in metrics["baselines"].items():
+        if headline.key in each and headline.sign * (each[headline.key] - own) >= 0:
+            yield (
+                f"It is not better than a far cheaper baseline, {BASELINE_NAMES[name]}: "
+                f"{headline.spoken} {headline.form(own)} against "
+                f"{headline.form(each[headline.key])}."
             )
 
 
@@ -79,10 +110,23 @@ def _confused_pairs(metrics: Mapping[str, Any]) -> Iterator[str]:
         yield f"Confused most: {shown}."
 
 
-def _caveats(metrics: Mapping[str, Any]) -> Iterator[str]:
+def _missed_labels(metrics: Mapping[str, Any]) -> Iterator[str]:
+    per_label = metrics["test"]["per_label"]
+    shown = "; ".join(
+        f"{text(pair['missed'])} missed and {text(pair['given'])} given ({pair['count']:,} of "
+        f"{tested(per_label[pair['missed']]['support'])})"
+        for pair in metrics["mistakes"][:_MOST]
+    )
+    if shown:
+        yield f"Taken for another label most: {shown}."
+
+
+def _caveats(
+    metrics: Mapping[str, Any], told: Callable[[Mapping[str, Any]], list[str]]
+) -> Iterator[str]:
     """Yield the caveats, but none of slices by a column: they name cells of the data."""
     slices = [each for each in metrics["slices"] if not each["by"].startswith("column ")]
-    for caveat in caveats({**metrics, "slices": slices}):
+    for caveat in told({**metrics, "slices": slices}):
         line = text(caveat, limit=_LONGEST_CAVEAT)
         yield f"{line[:1].upper()}{line[1:]}."
 
@@ -99,11 +143,19 @@ def _truncation(record: Mapping[str, Any]) -> Iterator[str]:
     yield line + "."
 
 
-def _calibration(metrics: Mapping[str, Any]) -> str:
+def _calibration(metrics: Mapping[str, Any], share: str) -> str:
     calibration = metrics["calibration"]
     return (
-        "Its probabilities differ from the share of right answers by "
+        f"Its probabilities differ from {share} by "
         f"{calibration['after']['ece']:.3f} on average (expected calibration error on the test "
         f"examples, with a temperature of {calibration['temperature']:.3g} that is part of the "
         "weights)."
     )
+
+
+_LIMITS: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Iterator[str]]] = {
+    "single-label": _of_labels,
+    "ordinal": _of_labels,
+    "multi-label": _of_sets,
+    "regression": _of_numbers,
+}

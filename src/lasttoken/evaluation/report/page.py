@@ -19,38 +19,9 @@ from typing import Any
 
 from lasttoken.durable import replace_file
 from lasttoken.evaluation.baseline import BASELINE_NAMES
+from lasttoken.evaluation.report.compared import COMPARED
+from lasttoken.evaluation.report.layouts import LAYOUTS, plot_texts
 from lasttoken.evaluation.report.numbers import FILTERS, At
-
-BESIDE_UP_TO = 6  # labels; the plot of so few fits beside its table
-SHARES_UP_TO = 12  # labels; with more of them a share below each count makes the table too tall
-NAMED_UP_TO = 14  # characters; where a label is longer, columns of the matrix are numbered
-FULL_MATRIX_UP_TO = 30  # labels; of more the table lists the commonest mistakes
-
-SECTIONS = {
-    "baselines": "Beside its baselines",
-    "labels": "Each label",
-    "confusion": "Which labels are confused",
-    "calibration": "Can its probabilities be believed",
-    "abstaining": "Leave the unsure ones to a person",
-    "thresholds": "A threshold for each label",
-    "slices": "Where it fails",
-    "label-issues": "Labels that look wrong",
-    "learning": "How it learned",
-    "made": "How it was made",
-}
-COMPARED = {
-    "scores": "Scores",
-    "pairs": "Differences, pair by pair",
-    "labels": "Each label",
-    "abstaining": "Accuracy by coverage",
-    "cost": "Cost",
-    "settings": "Settings that differ",
-}
-EXPLAINED = {
-    "leave-one-out": "A word's weight is how much less probable the answer becomes without it.",
-    "integrated-gradients": "A word's weight is what its tokens add to the log odds of the answer, "
-    "by integrated gradients; colors are relative to the strongest word of each text.",
-}
 
 
 def write_report(path: Path, metrics: Mapping[str, Any], plots: Mapping[str, str]) -> None:
@@ -71,26 +42,21 @@ def render_report(metrics: Mapping[str, Any], plots: Mapping[str, str]) -> str:
     """Return the report as HTML."""
     from markupsafe import Markup
 
-    num_labels = len(metrics["labels"])
+    layout = LAYOUTS[metrics["task"]]
     missing = {
         name
         for name, key in (("label-issues", "label_issues"), ("learning", "training"))
         if metrics[key] is None
     }
     return render_page(
-        "report.html.j2",
+        layout.template,
         metrics,
         plots={name: Markup(svg) for name, svg in plots.items()},
-        plot_texts=_plot_texts(metrics),
-        sections=[(name, title) for name, title in SECTIONS.items() if name not in missing],
+        plot_texts=plot_texts(metrics),
+        sections=[(name, title) for name, title in layout.sections.items() if name not in missing],
         baseline_names={key: name[0].upper() + name[1:] for key, name in BASELINE_NAMES.items()},
-        explained=EXPLAINED.get(metrics["explained_by"], ""),
-        num_labels=num_labels,
-        numbered=num_labels > BESIDE_UP_TO or max(map(len, metrics["labels"])) > NAMED_UP_TO,
-        beside=num_labels <= BESIDE_UP_TO,
-        full_matrix=num_labels <= FULL_MATRIX_UP_TO,
-        shares=num_labels <= SHARES_UP_TO,
-        asks_precision=any("precision_at_least" in t for t in metrics["thresholds"].values()),
+        explained=layout.explained.get(metrics["explained_by"], ""),
+        **layout.parts(metrics),
     )
 
 
@@ -107,22 +73,20 @@ def write_comparison(path: Path, content: Mapping[str, Any], plots: Mapping[str,
     """
     from markupsafe import Markup
 
-    names = list(content["runs"])
+    names, layout = list(content["runs"]), COMPARED[content["task"]]
+    drawn = [(name, f"{layout.drawn}_{n}") for n, name in enumerate(names, start=1)]
     page = render_page(
         "compare.html.j2",
         content,
+        layout=layout,
         plots={name: Markup(svg) for name, svg in plots.items()},
         plot_texts={
             "coverage": "Accuracy of each run's answers by the share of texts that is answered.",
-            **{
-                f"confusion_matrix_{number}": f"Confusion matrix of {name}."
-                for number, name in enumerate(names, start=1)
-            },
+            **{plot: f"{layout.drawn_title} of {name}." for name, plot in drawn},
         },
-        matrices=[(name, f"confusion_matrix_{n}") for n, name in enumerate(names, start=1)],
-        sections=list(COMPARED.items()),
+        drawn=drawn,
+        sections=list(layout.sections.items()),
         names=names,
-        num_coverages=len(next(iter(content["runs"].values()))["at_coverage"]),
         num_labels=len(content["labels"]),
     )
     replace_file(path, page.encode("utf-8", "replace"))
@@ -156,35 +120,3 @@ def render_page(template: str, metrics: Mapping[str, Any], **parts: Any) -> str:
 
 def _resource(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _plot_texts(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Return what each plot shows in one sentence, for those who cannot see it."""
-    test, calibration = metrics["test"], metrics["calibration"]
-    texts = {
-        "confusion_matrix": (
-            f"Confusion matrix of {len(metrics['labels'])} labels on "
-            f"{test['num_examples']:,} test examples; {test['num_correct']:,} lie on the diagonal."
-        ),
-        "reliability": (
-            "Accuracy by probability of the predicted label; calibration error "
-            f"{calibration['before']['ece']:.3f} before scaling, "
-            f"{calibration['after']['ece']:.3f} after."
-        ),
-        "coverage": "Accuracy of the answers by the share of texts that is answered; the table "
-        "beside it holds the numbers.",
-        "roc": "ROC curve of each label against the rest; the table above holds the areas.",
-        "precision_recall": "Precision-recall curve of each label against the rest; the table "
-        "above holds the areas.",
-        "thresholds": "Precision, recall and F1 of each label by threshold; the table below holds "
-        "the thresholds chosen.",
-    }
-    if metrics["training"] is not None:
-        history = metrics["training"]["history"]
-        for name, title in (("loss", "Loss"), ("accuracy", "Accuracy")):
-            last = history[-1]
-            texts[name] = (
-                f"{title} over {len(history)} epochs; at the end {last[f'train_{name}']:.4g} in "
-                f"training and {last[f'validation_{name}']:.4g} in validation."
-            )
-    return texts

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lasttoken.evaluation.report.figures import FAINT, INK, confusion_matrix, learning_curves
+from lasttoken.evaluation.report.number_figures import predicted_beside_true, set_size_bars
 from lasttoken.evaluation.report.score_figures import (
     coverage_curve,
     coverage_curves,
@@ -19,6 +20,8 @@ from lasttoken.evaluation.report.score_figures import (
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+Drawings = Mapping[str, Callable[[], "Figure"]]  # name to what draws it
 
 
 def write_plots(folder: Path, metrics: Mapping[str, Any]) -> dict[str, str]:
@@ -42,19 +45,41 @@ def write_plots(folder: Path, metrics: Mapping[str, Any]) -> dict[str, str]:
 
 def write_comparison_plots(folder: Path, content: Mapping[str, Any]) -> dict[str, str]:
     """Draw what the numbers of `comparison.json` look like; as `write_plots`."""
-    drawings: dict[str, Callable[[], Figure]] = {
-        "coverage": partial(
-            coverage_curves, {name: run["abstaining"] for name, run in content["runs"].items()}
-        )
-    }
-    for number, run in enumerate(content["runs"].values(), start=1):
-        drawings[f"confusion_matrix_{number}"] = partial(
+    return write_figures(folder, _COMPARED[content["task"]](content))
+
+
+def _compared_single_labels(content: Mapping[str, Any]) -> Drawings:
+    runs = content["runs"]
+    matrices = {
+        f"confusion_matrix_{number}": partial(
             confusion_matrix, content["labels"], run["scores"]["confusion_matrix"]
         )
-    return write_figures(folder, drawings)
+        for number, run in enumerate(runs.values(), start=1)
+    }
+    abstaining = {name: run["abstaining"] for name, run in runs.items()}
+    return {"coverage": partial(coverage_curves, abstaining), **matrices}
 
 
-def write_figures(folder: Path, drawings: Mapping[str, Callable[[], Figure]]) -> dict[str, str]:
+def _compared_sets(content: Mapping[str, Any]) -> Drawings:
+    return {}  # the tables tell all
+
+
+def _compared_numbers(content: Mapping[str, Any]) -> Drawings:
+    return {
+        f"predicted_{number}": partial(predicted_beside_true, run["points"], run["bins"])
+        for number, run in enumerate(content["runs"].values(), start=1)
+    }
+
+
+_COMPARED: Mapping[str, Callable[[Mapping[str, Any]], Drawings]] = {
+    "single-label": _compared_single_labels,
+    "ordinal": _compared_single_labels,
+    "multi-label": _compared_sets,
+    "regression": _compared_numbers,
+}
+
+
+def write_figures(folder: Path, drawings: Drawings) -> dict[str, str]:
     """Draw figures, and write each as `.png` and `.svg`.
 
     Args:
@@ -81,30 +106,73 @@ def write_figures(folder: Path, drawings: Mapping[str, Callable[[], Figure]]) ->
     return svgs
 
 
-def _drawings(metrics: Mapping[str, Any]) -> dict[str, Callable[[], Figure]]:
+def _drawings(metrics: Mapping[str, Any]) -> Drawings:
     """Return the plots that these numbers allow, by name."""
-    labels = metrics["labels"]
-    found: dict[str, Callable[[], Figure]] = {}
+    return _DRAWINGS[metrics["task"]](metrics)
+
+
+def _of_single_labels(metrics: Mapping[str, Any]) -> Drawings:
+    labels, matrix = metrics["labels"], metrics["test"]["confusion_matrix"]
+    return {
+        **_learning(metrics, accuracy="Accuracy"),
+        "confusion_matrix": lambda: confusion_matrix(labels, matrix),
+        "reliability": lambda: reliability_diagram(metrics["calibration"]),
+        "coverage": lambda: coverage_curve(metrics["abstaining"]),
+        **_ranking(metrics),
+        "thresholds": lambda: threshold_curves(metrics["thresholds"]),
+    }
+
+
+def _of_sets(metrics: Mapping[str, Any]) -> Drawings:
+    return {
+        **_learning(metrics, accuracy="Exactly the true labels"),
+        "set_sizes": lambda: set_size_bars(metrics["set_sizes"]),
+        "reliability": lambda: reliability_diagram(
+            metrics["calibration"],
+            right="Share that has the label",
+            probability="Probability of the label",
+            counted="Labels of texts",
+        ),
+        **_ranking(metrics),
+        "thresholds": lambda: threshold_curves(metrics["thresholds"]),
+    }
+
+
+def _of_numbers(metrics: Mapping[str, Any]) -> Drawings:
+    return {
+        **_learning(metrics, loss="Mean squared error"),
+        "predicted": lambda: predicted_beside_true(metrics["points"], metrics["bins"]),
+    }
+
+
+def _learning(metrics: Mapping[str, Any], **titles: str) -> Drawings:
+    """Return the learning curves: of the loss, and of what else has a title."""
     training = metrics["training"]
-    if training is not None:
-        for name, title in (("loss", "Loss (nats per example)"), ("accuracy", "Accuracy")):
-            found[name] = partial(
-                learning_curves, training["history"], name, title, training["best_epoch"]
-            )
-    matrix = metrics["test"]["confusion_matrix"]
-    found["confusion_matrix"] = lambda: confusion_matrix(labels, matrix)
-    found["reliability"] = lambda: reliability_diagram(metrics["calibration"])
-    found["coverage"] = lambda: coverage_curve(metrics["abstaining"])
+    if training is None:
+        return {}
+    return {
+        name: partial(learning_curves, training["history"], name, title, training["best_epoch"])
+        for name, title in {"loss": "Loss (nats per example)", **titles}.items()
+    }
+
+
+def _ranking(metrics: Mapping[str, Any]) -> Drawings:
+    """Return the curves of labels that have some."""
     curves = {
         label: entry["curves"]
         for label, entry in metrics["ranking"]["per_label"].items()
         if entry is not None and "curves" in entry
     }
-    if curves:
-        found["roc"] = lambda: ranking_curves(curves, "roc")
-        found["precision_recall"] = lambda: ranking_curves(curves, "precision_recall")
-    found["thresholds"] = lambda: threshold_curves(metrics["thresholds"])
-    return found
+    names = ("roc", "precision_recall") if curves else ()
+    return {name: partial(ranking_curves, curves, name) for name in names}
+
+
+_DRAWINGS: Mapping[str, Callable[[Mapping[str, Any]], Drawings]] = {
+    "single-label": _of_single_labels,
+    "ordinal": _of_single_labels,
+    "multi-label": _of_sets,
+    "regression": _of_numbers,
+}
 
 
 _STYLE: dict[str, Any] = {

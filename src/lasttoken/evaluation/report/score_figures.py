@@ -21,8 +21,21 @@ _COLORS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000
 _DASHES = ("-", "--", "-.", ":")
 
 
-def reliability_diagram(calibration: Mapping[str, Any]) -> Figure:
-    """Draw accuracy by confidence before and after temperature scaling, and examples by both."""
+def reliability_diagram(
+    calibration: Mapping[str, Any],
+    *,
+    right: str = "Accuracy",
+    probability: str = "Probability of the predicted label",
+    counted: str = "Examples",
+) -> Figure:
+    """Draw accuracy by confidence before and after temperature scaling, and examples by both.
+
+    Args:
+        calibration: of `metrics.json`.
+        right: what is true of a share of them.
+        probability: of what.
+        counted: what is binned.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.2, 4.4))
@@ -45,10 +58,10 @@ def reliability_diagram(calibration: Mapping[str, Any]) -> Figure:
         edges = [each["low"] for each in every] + [every[-1]["high"]]
         counts = [each["num_examples"] for each in every]
         bottom.stairs(counts, edges, color=color, linestyle=line, linewidth=1.3)
-    top.set_ylabel("Accuracy")
+    top.set_ylabel(right)
     top.set_ylim(-0.02, 1.02)
-    bottom.set_xlabel("Probability of the predicted label")
-    bottom.set_ylabel("Examples")
+    bottom.set_xlabel(probability)
+    bottom.set_ylabel(counted)
     _quiet(top, bottom)
     figure.legend(loc="outside upper right", ncols=3, frameon=False)
     return figure

@@ -1,0 +1,1 @@
+"""Evaluation of tasks whose texts have any number of labels, or none."""

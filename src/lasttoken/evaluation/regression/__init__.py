@@ -1,0 +1,1 @@
+"""Evaluation of tasks whose labels are numbers."""
