@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Command, check_refused
+from conftest import FAST, Command, check_refused
 from lasttoken import TextClassifier
 from lasttoken.config import TrainConfig
 from lasttoken.runs.examples import read_examples
@@ -229,4 +229,51 @@ def test_flags_about_the_one_label_of_a_text_are_refused(
         found=f"{flags} with a model of task {task}",
         expected="a model of task single-label or ordinal",
         remedy=f"leave {flags.split()[0]} out",
+    )
+
+
+# ---- trained ----
+
+
+@pytest.mark.parametrize(
+    ("task", "columns", "flags"),
+    [
+        ("multi-label", {"labels": SETS}, ""),
+        ("ordinal", {"labels": LEVELS}, "--label-order low,mid,high"),
+        ("regression", {"stars": NUMBERS}, "--label-column stars"),
+    ],
+)
+def test_a_run_is_trained_evaluated_and_repeated(
+    lasttoken: Command, tiny_gpt2: Path, without_plots: None, task: str,
+    columns: dict[str, list[str]], flags: str,
+) -> None:  # fmt: skip
+    write(Path("d.csv"), **columns)
+    words = ["train", "d.csv", "--model", tiny_gpt2, "--output-dir", "run", *FAST,
+             "--task", task, *flags.split(), "--test", "0.2", "--validation", "0.2"]  # fmt: skip
+    outcome = lasttoken(*words)
+    assert outcome.code == 0, outcome.err
+    record = json.loads(Path("run/model/lasttoken.json").read_text())
+    assert record["task"] == task
+    assert json.loads(Path("run/metrics.json").read_text())["task"] == task
+    history = json.loads(Path("run/history.jsonl").read_text())
+    assert (history["validation_macro_f1"] is None) == (task == "regression")
+    outcome = lasttoken("evaluate", "run", "d.csv", "--precision", "fp32")
+    assert outcome.code == 0, outcome.err
+    outcome = lasttoken("rerun", "run")
+    assert outcome.code == 0, outcome.err
+
+
+def test_columns_of_0_and_1_are_known_again_when_the_run_is_evaluated(
+    lasttoken: Command, tiny_gpt2: Path, without_plots: None
+) -> None:
+    columns = {name: [str(int(name in each)) for each in SETS] for name in ("joy", "fear", "anger")}
+    write(Path("d.csv"), **columns)
+    words = ["train", "d.csv", "--model", tiny_gpt2, "--output-dir", "run", *FAST, "--task",
+             "multi-label", "--label-columns", "joy,fear,anger", "--validation", "0.2"]  # fmt: skip
+    outcome = lasttoken(*words)
+    assert outcome.code == 0, outcome.err
+    outcome = lasttoken("evaluate", "run", "d.csv", "--precision", "fp32")
+    assert outcome.code == 0, outcome.err
+    assert "scoring 40 examples (joy 24, anger 16, fear 8; 1.20 labels each, 8 with none)" in (
+        outcome.err
     )
