@@ -26,7 +26,7 @@ from lasttoken.settings import (
 from lasttoken.training.passes import PassSoFar
 from lasttoken.training.probe_heads import ProbeTable
 
-StartingHead = Literal["random", "fitted", "own"]
+StartingHead = Literal["fitted", "own"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,8 +138,8 @@ class Extent:
         num_blocks: blocks that the model had.
         num_weights: of the model as it is saved.
         num_trainable_weights: of these, how many training changes.
-        starting_head: what the head is before the first step: "random", "fitted" (on the states
-            of training examples), or "own" (it came with the model).
+        starting_head: what the head is before the first step: "fitted" (on the states of training
+            examples), or "own" (it came with the model).
         probe_table: what a head reads behind each of the model's blocks, or None if nobody asked.
     """
 
