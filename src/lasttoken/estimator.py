@@ -80,7 +80,7 @@ class TextClassifier(Answerer, ClassifierMixin, Parameters):
         history_: one `EpochEnd` an epoch.
         extent_: blocks and weights that were kept and trained, and the probe table if one was made.
         adapter_: what the adapters of trainable="lora" learned; the model contains it. Else None.
-        best_epoch_: the epoch whose weights are kept, counted from 1.
+        best_epoch_: the epoch whose weights are kept, counted from 1; 0 is the start.
     """
 
     def fit(

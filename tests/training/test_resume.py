@@ -129,11 +129,12 @@ PLACES = {
     "between the batches of a step": {"stop_at_batch": 4},
     "in the middle of an epoch": {"stop_at_batch": 5},
     "before the last batch": {"stop_at_batch": 8},
-    "behind the last step of an epoch": {"stop_in_validation": 1},
+    "before the first step": {"stop_in_validation": 1},
+    "behind the last step of an epoch": {"stop_in_validation": 2},
     "in the second epoch, behind the best": {"stop_at_batch": 10},
-    "in the second validation": {"stop_in_validation": 2},
+    "in the second validation": {"stop_in_validation": 3},
     "in the last epoch": {"stop_at_batch": 23},
-    "in the last validation": {"stop_in_validation": 3},
+    "in the last validation": {"stop_in_validation": 4},
 }
 
 

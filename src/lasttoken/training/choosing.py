@@ -23,12 +23,10 @@ class PassScores:
         accuracy: 0 to 1, of a set: that all of it is right; None for a regression.
         macro_f1: 0 to 1, mean over labels; None for a regression. Of sets, labels are given from
             the thresholds on that are fitted on these very examples, as they will be at the end.
-        to_maximize: the epoch in which this is largest is kept.
     """
 
     accuracy: float | None
     macro_f1: float | None
-    to_maximize: float
 
 
 def pass_scores(result: PassResult, labels: LabelSpec) -> PassScores:
@@ -40,7 +38,7 @@ def _scores_of_ids(result: PassResult, labels: LabelSpec) -> PassScores:
     f1 = macro_f1(
         np.array(result.true_labels), np.array(result.predicted_labels), labels.num_logits
     )
-    return PassScores(result.accuracy, f1, f1)
+    return PassScores(result.accuracy, f1)
 
 
 def _scores_of_sets(result: PassResult, labels: LabelSpec) -> PassScores:
@@ -49,11 +47,11 @@ def _scores_of_sets(result: PassResult, labels: LabelSpec) -> PassScores:
     thresholds = [best_f1_threshold(values, is_label) for values, is_label in columns]
     given = labels.decide(probs, thresholds).numpy()
     f1 = float(f1_score(targets, given, average="macro", zero_division=0))
-    return PassScores(result.accuracy, f1, f1)
+    return PassScores(result.accuracy, f1)
 
 
 def _scores_of_numbers(result: PassResult, labels: LabelSpec) -> PassScores:
-    return PassScores(None, None, -result.loss)
+    return PassScores(None, None)
 
 
 _SCORES: dict[LabelKind, Callable[[PassResult, LabelSpec], PassScores]] = {

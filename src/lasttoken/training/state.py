@@ -96,13 +96,15 @@ class TrainState:
     Attributes:
         epoch: epochs finished.
         step: optimizer steps taken.
-        best_epoch: counted from 1; 0 before the first.
-        best_metric: of the best epoch, as `training.choosing` measures it.
+        best_epoch: counted from 1; 0 before the first, or while none is as good as the start.
+        best_metric: `EpochEnd.score` of the best epoch.
         history: the numbers of every finished epoch.
         best_weights: what training changes, as it was after the best epoch, on the CPU; None while
             the model holds it itself.
         best_logits: of the validation examples after the best epoch, (N, C).
         best_checkpoint: that holds the best epoch's weights; None if none does.
+        starting_head: (C, H), what the head was before the first step while that is the best so
+            far; the other weights were the model's own then. None where the start is no rival.
         so_far: what the epoch at hand has given.
         epoch_started: when, by `time.perf_counter`; of a resumed epoch earlier by the seconds that
             it had taken.
@@ -118,6 +120,7 @@ class TrainState:
         default_factory=lambda: np.zeros((0, 0), dtype=np.float32)
     )
     best_checkpoint: str | None = None
+    starting_head: Tensor | None = None
     so_far: PassSoFar = field(default_factory=PassSoFar)
     epoch_started: float = field(default_factory=time.perf_counter)
 
@@ -158,7 +161,7 @@ class FitResult:
     Attributes:
         extent: how much of the model was kept and trained.
         history: one entry an epoch.
-        best_epoch: counted from 1.
+        best_epoch: counted from 1; 0: no epoch was as good as the start.
         validation_logits: (N, C) of the validation examples, in their order, at `best_epoch`.
         decisions: fitted on them; the head and these logits contain the temperature.
         num_steps: optimizer steps taken.
