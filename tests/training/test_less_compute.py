@@ -28,7 +28,6 @@ from lasttoken.training.head_fits import (
     C_VALUES,
     fit_head,
     fit_heads,
-    fit_starting_head,
     state_scale,
 )
 from lasttoken.training.optim import make_optimizer
@@ -38,6 +37,7 @@ from lasttoken.training.probe_heads import (
     ProbeTable,
     make_probe_table,
 )
+from lasttoken.training.starting_fits import fit_starting_head
 
 FAST = {"num_epochs": 2, "batch_size": 8, "learning_rate": 3e-3, "precision": "fp32"}
 
@@ -417,6 +417,27 @@ def test_the_head_of_sets_starts_as_one_logistic_regression_a_label() -> None:
         rows = [model.fit(states / scale, wanted).coef_[0] / scale for wanted in targets.T]
         near.append(np.abs(head - rows).max() / np.abs(rows).max())
     assert min(near) <= 0.03
+
+
+@pytest.mark.parametrize("num_labels", [2, 3])
+def test_words_for_the_labels_are_where_a_head_starts_if_they_tell_labels_apart(
+    num_labels: int,
+) -> None:
+    rng = np.random.default_rng(3)
+    words = rng.normal(size=(num_labels, 40)).astype(np.float32)
+    states = rng.normal(size=(400, 40)).astype(np.float32)
+    label_ids = (states @ words.T + rng.gumbel(size=(400, num_labels))).argmax(axis=1)
+    few = np.concatenate([np.flatnonzero(label_ids == c)[:8] for c in range(num_labels)])
+    labels = LabelSpec(tuple("abc"[:num_labels]))
+
+    def right(given: np.ndarray | None) -> float:
+        targets = torch.from_numpy(label_ids[few])
+        head = fit_starting_head(states[few], targets, labels, seed=1, words=given)
+        assert head.shape == (num_labels, 40)
+        return float(((states @ head.T).argmax(axis=1) == label_ids).mean())
+
+    assert right(words) >= right(None) + 0.1
+    assert right(-words) == right(None)  # words that say the opposite lose to none
 
 
 def test_the_head_of_numbers_starts_as_the_ridge_regression_that_leaves_one_out() -> None:

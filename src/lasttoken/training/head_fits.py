@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from lasttoken.data.labels import LabelSpec
-from lasttoken.data.written import LabelKind
 from lasttoken.evaluation.folds import deal_into_folds
 from lasttoken.evaluation.metrics import LabelIds
 
@@ -26,31 +24,7 @@ FOLDS = 5
 # are scaled to a mean square of 1 a coordinate.
 C_VALUES = (0.001, 0.01, 0.1, 1.0)
 
-_ITERATIONS = 50  # of `fit_heads`: every weight is within 3 % of the largest of its end then
-
-
-def fit_starting_head(
-    states: NDArray[np.float32], targets: Tensor, labels: LabelSpec, *, seed: int
-) -> NDArray[np.float32]:
-    """Fit a head that training starts from, with the penalty of the least cross-validated loss.
-
-    The loss, not the accuracy: a head whose logits are far too small is as accurate, and sends
-    the blocks gradients that are far too small.
-
-    Args:
-        states: (N, H).
-        targets: as `LabelSpec.encode` gives them.
-        labels: C of them.
-        seed: of the folds.
-
-    Returns:
-        (C, H), as near to the end of the fit as the table's heads are.
-
-    Source:
-        A random head's first gradients distort what the model knows; a fitted one's do not: Kumar
-        et al., "Fine-tuning can distort pretrained features" (arXiv 2202.10054).
-    """
-    return _STARTING[labels.kind](torch.from_numpy(states), targets, labels.num_logits, seed)
+ITERATIONS = 50  # of `fit_heads`: every weight is within 3 % of the largest of its end then
 
 
 def fit_heads(
@@ -59,7 +33,8 @@ def fit_heads(
     inside: Tensor,
     num_labels: int,
     penalties: tuple[float, ...],
-    iterations: int = _ITERATIONS,
+    iterations: int = ITERATIONS,
+    prior: Tensor | None = None,
 ) -> Tensor:
     """Fit many logistic regressions on parts of the same examples, all at once.
 
@@ -73,6 +48,7 @@ def fit_heads(
         num_labels: C.
         penalties: inverse strengths, as scikit-learn's `C`.
         iterations: see the source.
+        prior: (C, H), a head from which the penalty counts the distance; None is the zero head.
 
     Returns:
         (penalties, P, C, H) heads without intercept. Of two labels, both have a row: minus and
@@ -85,15 +61,21 @@ def fit_heads(
     """
     is_binary = num_labels == 2  # one row then, for the second label, and a sigmoid
     wanted = functional.one_hot(targets, num_labels).to(states.dtype)  # (N, C)
-    if not is_binary:
-        return _descend(states, wanted, inside, penalties, _softmax, 0.5, iterations)
-    weights = _descend(states, wanted[:, 1:], inside, penalties, Tensor.sigmoid, 0.25, iterations)
-    return torch.cat([-weights / 2, weights / 2], dim=2)
+    ahead = torch.zeros_like(wanted) if prior is None else states @ prior.T  # (N, C)
+    if is_binary:
+        wanted, ahead = wanted[:, 1:], ahead[:, 1:] - ahead[:, :1]
+    squash = Tensor.sigmoid if is_binary else _softmax
+    bound = 0.25 if is_binary else 0.5  # of the loss's second derivative by the logits
+    weights = descend(states, wanted, ahead, inside, penalties, squash, bound, iterations)
+    if is_binary:
+        weights = torch.cat([-weights / 2, weights / 2], dim=2)
+    return weights if prior is None else prior + weights
 
 
-def _descend(
+def descend(
     states: Tensor,
     wanted: Tensor,
+    offsets: Tensor,
     inside: Tensor,
     penalties: tuple[float, ...],
     squash: Callable[[Tensor], Tensor],
@@ -105,6 +87,7 @@ def _descend(
     Args:
         states: (N, H).
         wanted: (N, rows), 0 and 1.
+        offsets: (N, rows), logits to which those of the weights are added.
         inside: (P, N) bool.
         penalties: inverse strengths.
         squash: logits (..., rows) to probabilities.
@@ -119,14 +102,14 @@ def _descend(
             for c in penalties
         ]
     )  # (penalties, H, H)
-    wanted = wanted[:, None, None]
+    wanted, offsets = wanted[:, None, None], offsets[:, None, None]
     ridges = 1 / torch.tensor(penalties)[:, None, None, None]
     shape = (len(penalties), len(inside), num_rows)
     weights = ahead = torch.zeros((*shape, width))
     momentum = 1.0
     for _ in range(iterations):
         logits = (states @ ahead.flatten(0, 2).T).view(-1, *shape)  # (N, penalties, P, rows)
-        excess = squash(logits) - wanted
+        excess = squash(logits + offsets) - wanted
         excess *= inside.T[:, None, :, None]
         gradient = (excess.flatten(1).T @ states).view(*shape, width) + ridges * ahead
         step = (gradient.flatten(1, 2) @ inverses).view(*shape, width)
@@ -184,7 +167,11 @@ def leave_out_folds(
 
 
 def cross_validated(
-    states: Tensor, targets: Tensor, inside: Tensor, num_labels: int
+    states: Tensor,
+    targets: Tensor,
+    inside: Tensor,
+    num_labels: int,
+    prior: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Fit heads with every penalty.
 
@@ -193,13 +180,17 @@ def cross_validated(
         targets: (N,) int64 label ids.
         inside: (folds + 1, N) bool, of `leave_out_folds`.
         num_labels: C.
+        prior: see `fit_heads`.
 
     Returns:
         (penalties, C, H) heads on all examples, and (penalties, N, C) logits of each example, by
         heads that were fitted without it.
     """
     scale = state_scale(states)
-    heads = fit_heads(states / scale, targets, inside, num_labels, C_VALUES) / scale
+    scaled_prior = None if prior is None else prior * scale
+    heads = (
+        fit_heads(states / scale, targets, inside, num_labels, C_VALUES, prior=scaled_prior) / scale
+    )
     return heads[:, -1], held_out(states, heads, inside)
 
 
@@ -224,48 +215,3 @@ def state_scale(states: Tensor) -> float:
 
 def _softmax(logits: Tensor) -> Tensor:
     return logits.softmax(dim=-1)
-
-
-def _start_from_labels(
-    states: Tensor, targets: Tensor, num_labels: int, seed: int
-) -> NDArray[np.float32]:
-    inside = leave_out_folds(targets.numpy(), seed)
-    heads, logits = cross_validated(states, targets, inside, num_labels)
-    losses = [float(functional.cross_entropy(each, targets)) for each in logits]
-    return heads[int(np.argmin(losses))].numpy()
-
-
-def _start_from_sets(
-    states: Tensor, targets: Tensor, num_labels: int, seed: int
-) -> NDArray[np.float32]:
-    """Fit a logistic regression for each label, all with one penalty."""
-    inside = leave_out_folds(np.zeros(len(states), dtype=np.int64), seed)
-    scale = state_scale(states)
-    heads = (
-        _descend(states / scale, targets, inside, C_VALUES, Tensor.sigmoid, 0.25, _ITERATIONS)
-        / scale
-    )
-    logits = held_out(states, heads, inside)
-    losses = [float(functional.binary_cross_entropy_with_logits(each, targets)) for each in logits]
-    return heads[int(np.argmin(losses)), -1].numpy()
-
-
-def _start_from_numbers(
-    states: Tensor, targets: Tensor, num_labels: int, seed: int
-) -> NDArray[np.float32]:
-    """Fit a ridge regression, its penalty chosen by leave-one-out."""
-    del num_labels, seed  # one number, and nothing is dealt
-    from sklearn.linear_model import RidgeCV
-
-    scale = state_scale(states)
-    model = RidgeCV(alphas=[1 / c for c in C_VALUES], fit_intercept=False)
-    model.fit((states / scale).numpy(), targets.numpy())
-    return np.asarray(model.coef_[None] / scale, dtype=np.float32)
-
-
-_STARTING: dict[LabelKind, Callable[[Tensor, Tensor, int, int], NDArray[np.float32]]] = {
-    "single_label": _start_from_labels,
-    "ordinal": _start_from_labels,
-    "multi_label": _start_from_sets,
-    "regression": _start_from_numbers,
-}

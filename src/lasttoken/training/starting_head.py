@@ -18,9 +18,9 @@ from lasttoken.evaluation.folds import stratified_sample
 from lasttoken.evaluation.metrics import LabelIds
 from lasttoken.events import EventCallback, Note
 from lasttoken.training.cache import TrainingInputs, pooled_states
-from lasttoken.training.head_fits import fit_starting_head
 from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.probe_heads import num_table_texts
+from lasttoken.training.starting_fits import fit_starting_head
 from lasttoken.training.state import StartingHead
 
 # Examples that a head of two labels is fitted on; as many more for each further label, up to those
