@@ -17,7 +17,7 @@ SPOILED = {"num_epochs": 3, "batch_size": 8, "learning_rate": 1.0, "precision": 
 KEPT = Note("no epoch was as good as the start, which is kept", is_warning=True)
 
 
-@pytest.mark.parametrize("trainable", ["full", "last-1"])
+@pytest.mark.parametrize("trainable", ["full", "last-1", "lora"])
 def test_where_epochs_only_spoil_the_model_the_start_is_kept(
     tiny_gpt2: Path, trainable: str
 ) -> None:
@@ -44,13 +44,15 @@ def test_where_epochs_help_the_best_of_them_is_kept_and_the_start_was_told(
     assert KEPT not in events
 
 
+@pytest.mark.parametrize("trainable", ["full", "lora"])
 def test_a_killed_run_that_ends_with_its_start_ends_with_the_same_start(
-    tiny_gpt2: Path, tmp_path: Path
+    tiny_gpt2: Path, tmp_path: Path, trainable: str
 ) -> None:
     data = write_reviews(tmp_path / "reviews.csv")
     words = [
         "train", data, "--model", tiny_gpt2, "--num-epochs", "3", "--batch-size", "8",
         "--learning-rate", "1.0", "--precision", "fp32", "--checkpoint-steps", "1",
+        "--trainable", trainable,
     ]  # fmt: skip
     with Runs(tmp_path) as runs:
         assert runs.run(*words, "--output-dir", tmp_path / "whole") == 0, runs.printed()

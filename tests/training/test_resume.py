@@ -124,12 +124,12 @@ def test_a_run_that_is_killed_at_random_up_to_three_times_ends_the_same(
 
 # ---- stopped at every kind of place ----
 
-# 32 training examples in batches of 4, two a step: 8 batches and 4 steps an epoch.
+# 32 training examples in batches of 4, two a step: 8 batches and 4 steps an epoch. The first
+# validation is that of the model as it starts.
 PLACES = {
     "between the batches of a step": {"stop_at_batch": 4},
     "in the middle of an epoch": {"stop_at_batch": 5},
     "before the last batch": {"stop_at_batch": 8},
-    "before the first step": {"stop_in_validation": 1},
     "behind the last step of an epoch": {"stop_in_validation": 2},
     "in the second epoch, behind the best": {"stop_at_batch": 10},
     "in the second validation": {"stop_in_validation": 3},
