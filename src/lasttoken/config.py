@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from typing_extensions import Doc
 
 from lasttoken.errors import ConfigError
-from lasttoken.settings import check_learning, check_ranges, parse_depth
+from lasttoken.settings import Sampling, check_learning, check_ranges, parse_depth
 
 PrecisionName = Literal["auto", "fp32", "bf16"]
 InputFormat = Literal["auto", "csv", "tsv", "jsonl", "parquet", "text"]
@@ -74,6 +74,19 @@ class TrainConfig:
     lora_rank: Annotated[int, Doc("rank of the adapters of --trainable lora")] = 16
     lora_alpha: Annotated[float, Doc("what adapters give is multiplied by this / rank")] = 32.0
     lora_dropout: Annotated[float, Doc("dropout of what adapters read")] = 0.0
+    class_weights: Annotated[
+        str,
+        Doc(
+            "how much examples of a label count: none, balanced (rare ones more), or "
+            "LABEL=WEIGHT,LABEL=WEIGHT"
+        ),
+    ] = "none"
+    focal_gamma: Annotated[
+        float, Doc("focal loss: the larger, the less count well predicted examples; 0 is none")
+    ] = 0.0
+    sampling: Annotated[
+        Sampling, Doc("examples of an epoch: all, or balanced: as many of each label")
+    ] = "all"
     layer_decay: Annotated[
         float, Doc("each block learns at the rate of the one above it times this")
     ] = 1.0
@@ -116,6 +129,7 @@ class TrainConfig:
             ),
             not_negative=(
                 "weight_decay", "warmup_fraction", "checkpoint_minutes", "lora_dropout",
+                "focal_gamma",
             ),
             below_one=("warmup_fraction", "precision_at_least", "lora_dropout"),
             at_most_one=("layer_decay",),

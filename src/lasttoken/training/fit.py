@@ -175,7 +175,7 @@ def _fit(
         while not state.is_at_end(settings):
             trained = train(
                 model,
-                epoch_batches(training, inputs.collate, settings, state, world),
+                epoch_batches(training, inputs.collate, settings, state, world, prepared.groups),
                 optimizer,
                 scheduler,
                 settings.device,

@@ -17,6 +17,7 @@ from lasttoken.events import EpochEnd
 from lasttoken.model.device import Precision
 from lasttoken.model.lora import Adapter, LoraShape
 from lasttoken.settings import (
+    Sampling,
     Trainable,
     check_learning,
     check_ranges,
@@ -45,6 +46,9 @@ class FitSettings:
     lora_rank: int
     lora_alpha: float
     lora_dropout: float
+    class_weights: str | Mapping[str, float]
+    focal_gamma: float
+    sampling: Sampling
     layer_decay: float
     gradient_checkpointing: bool
     depth: int | str | None
@@ -65,7 +69,7 @@ class FitSettings:
                 "max_grad_norm", "early_stopping_patience", "lora_rank", "lora_alpha",
                 "layer_decay",
             ),
-            not_negative=("weight_decay", "warmup_fraction", "lora_dropout"),
+            not_negative=("weight_decay", "warmup_fraction", "lora_dropout", "focal_gamma"),
             below_one=("warmup_fraction", "lora_dropout"),
             at_most_one=("layer_decay",),
             seeds=("seed",),
