@@ -215,9 +215,9 @@ def check_learning(config: Any) -> None:  # noqa: ANN401 - anything with these s
                     remedy="--trainable lora, or leave it out",
                 )
     if kind == "probe":
-        for name, default in STEPS_DEFAULTS.items():
+        for name, unset in STEPS_DEFAULTS.items():
             value = getattr(config, name)
-            if value != default:
+            if value != unset:
                 flag = f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
                 raise ConfigError(
                     f"{flag} with --trainable probe",

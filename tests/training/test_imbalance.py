@@ -76,14 +76,6 @@ def test_balanced_weights_of_sets_are_torchs_advice(
     assert ready.objective.weight_of == {"dull": 1.0, "warm": 5.0}
 
 
-def test_a_label_of_an_order_that_no_example_has_keeps_weight_1(
-    decoder: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = {"task": "ordinal", "label_order": ["bad", "so-so", "good"]}
-    ready, _ = prepared(decoder, RARE, monkeypatch, class_weights="balanced", **settings)
-    assert ready.objective.weight_of == pytest.approx({"bad": 0.6, "so-so": 1.0, "good": 3.0})
-
-
 @pytest.mark.parametrize("given", ["good=4", {"good": 4.0}, '{"good": 4}'])
 def test_given_weights_leave_the_other_labels_at_1(
     decoder: str, given: Any, monkeypatch: pytest.MonkeyPatch

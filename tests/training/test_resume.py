@@ -154,7 +154,8 @@ def lora_case(case: Case, tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFact
 
 
 LORA = ("--trainable", "lora", "--lora-rank", "4", "--lora-dropout", "0.1", "--depth", "1",
-        "--layer-decay", "0.8", "--gradient-checkpointing")  # fmt: skip
+        "--layer-decay", "0.8", "--gradient-checkpointing", "--focal-gamma", "1", "--sampling",
+        "balanced")  # fmt: skip
 CASES = {"full": "case", "last-1": "last_block_case", "lora": "lora_case"}
 
 

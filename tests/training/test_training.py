@@ -194,7 +194,7 @@ def test_training_stops_after_patience_epochs_without_a_better_one() -> None:
                 learning_rate=1.0, weight_decay=0.0, warmup_fraction=0.0, max_grad_norm=1.0,
                 early_stopping_patience=patience, trainable="full", lora_rank=16,
                 lora_alpha=32.0, lora_dropout=0.0, layer_decay=1.0, gradient_checkpointing=False,
-                depth=None, seed=1,
+                class_weights="none", focal_gamma=0.0, sampling="all", depth=None, seed=1,
                 precision="fp32", device=torch.device("cpu"),
             )
         )  # fmt: skip

@@ -136,14 +136,11 @@ def _balanced_ids(labels: LabelSpec, given: Sequence[str]) -> list[float]:
     """Return N / (C x the label's examples): every label weighs as much as the others in sum.
 
     Source:
-        scikit-learn's `compute_class_weight("balanced")`. A label without examples keeps 1.
+        scikit-learn's `compute_class_weight("balanced")`.
     """
     ids = np.array(label_ids(given, labels.label2id))
-    present = np.unique(ids)
-    found = compute_class_weight("balanced", classes=present, y=ids)
-    weights = np.ones(labels.num_logits)
-    weights[present] = found
-    return [float(weight) for weight in weights]
+    found = compute_class_weight("balanced", classes=np.arange(labels.num_logits), y=ids)
+    return [float(weight) for weight in found]
 
 
 def _balanced_sets(labels: LabelSpec, given: Sequence[str]) -> list[float]:
