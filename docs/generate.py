@@ -50,8 +50,8 @@ RUN_FIELDS = {
     "test_location": "likewise",
     "model_location": "the model's absolute path, or its name",
     "resolved": "what was decided from data, model and machine: maximum length, precision, "
-    "device, how the model is read and why, columns, label order, what learns and how deep, "
-    "SHA-256 of the model's weights",
+    "device, how the model is read and why, columns, label order, weights of labels, what learns "
+    "and how deep, SHA-256 of the model's weights",
     "data": "for each split: examples, fingerprint (SHA-256 over labels and texts), tokens, "
     "texts cut, SHA-256 of the tokens",
     "versions": "of the packages that decide the numbers",

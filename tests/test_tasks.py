@@ -310,8 +310,8 @@ def test_heads_that_would_be_fitted_on_sets_are_refused(
 
 
 @pytest.mark.parametrize("task", ["multi-label", "regression"])
-def test_the_last_blocks_alone_are_trained_from_a_random_head(decoder: str, task: str) -> None:
+def test_the_last_blocks_alone_are_trained_from_a_fitted_head(decoder: str, task: str) -> None:
     case = CASES[task]
     parameters = {**PARAMETERS, "num_epochs": 1, "trainable": "last-1"}
     classifier = TextClassifier(decoder, task=task, **parameters).fit(case.texts, case.labels)
-    assert classifier.extent_.starting_head == "random"
+    assert classifier.extent_.starting_head == "fitted"

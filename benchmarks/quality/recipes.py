@@ -43,7 +43,8 @@ def standard(facts: Facts) -> dict[str, Any]:
         return {"num_epochs": 10, "learning_rate": 1e-4, "batch_size": 8}
     if facts.num_examples < 1_000:
         return {"num_epochs": 4, "learning_rate": 1e-4, "batch_size": 16}
-    return {"num_epochs": 2, "learning_rate": 1e-4, "batch_size": 32}
+    epochs = 2 if facts.num_examples < 20_000 else 1
+    return {"num_epochs": epochs, "learning_rate": 1e-4, "batch_size": 32}
 
 
 def third(facts: Facts) -> dict[str, Any]:

@@ -64,6 +64,10 @@ class TextClassifier(Answerer, ClassifierMixin, Parameters):
         lora_rank: rank of the adapters.
         lora_alpha: what adapters give is multiplied by lora_alpha / lora_rank.
         lora_dropout: dropout of what adapters read.
+        class_weights: how much examples of a label count: "none"; "balanced" (rare ones more); or
+            label to weight, 1 where none is given. Of sets: how much a label's presence counts.
+        focal_gamma: of focal loss: the larger, the less count well predicted examples; 0 is none.
+        sampling: examples of an epoch: "all", or "balanced": as many of each label.
         layer_decay: each block learns at the rate of the one above it times this, 0 to 1.
         gradient_checkpointing: compute blocks anew in the backward pass: less memory, more time.
         depth: keep the first so many blocks; "auto" chooses by a cross-validated probe of every
@@ -80,7 +84,7 @@ class TextClassifier(Answerer, ClassifierMixin, Parameters):
         history_: one `EpochEnd` an epoch.
         extent_: blocks and weights that were kept and trained, and the probe table if one was made.
         adapter_: what the adapters of trainable="lora" learned; the model contains it. Else None.
-        best_epoch_: the epoch whose weights are kept, counted from 1.
+        best_epoch_: the epoch whose weights are kept, counted from 1; 0 is the start.
     """
 
     def fit(

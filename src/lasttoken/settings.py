@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import numbers
 import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from lasttoken.errors import ConfigError
 
@@ -21,7 +22,12 @@ ConfigT = TypeVar("ConfigT")
 
 # What is for adapters alone, and for steps alone; anything else than these is refused elsewhere.
 LORA_DEFAULTS = {"lora_rank": 16, "lora_alpha": 32.0, "lora_dropout": 0.0}
-STEPS_DEFAULTS = {"layer_decay": 1.0, "gradient_checkpointing": False}
+STEPS_DEFAULTS: dict[str, object] = {
+    "layer_decay": 1.0, "gradient_checkpointing": False, "class_weights": "none",
+    "focal_gamma": 0.0, "sampling": "all",
+}  # fmt: skip
+
+Sampling = Literal["all", "balanced"]
 
 
 def read_config_file(path: str, config_class: type[ConfigT]) -> dict[str, Any]:
@@ -105,6 +111,59 @@ def parse_trainable(value: object) -> Trainable:
     return Trainable("last", int(match.group(1)))
 
 
+def parse_class_weights(value: object) -> Mapping[str, float] | Literal["balanced"] | None:
+    """Read the setting `class_weights`: none, balanced, or the weights of some labels.
+
+    Args:
+        value: "none", "balanced", "a=2,b=0.5", the same as a JSON object (for labels that contain
+            a comma), or a mapping.
+
+    Raises:
+        ConfigError: it is nothing of the kind, or a weight is no number above 0.
+    """
+    if value == "none":
+        return None
+    if value == "balanced":
+        return "balanced"
+    pairs = _weight_pairs(value)
+    if not pairs:
+        raise ConfigError(
+            f"--class-weights {value}",
+            expected="none, balanced, or LABEL=WEIGHT,LABEL=WEIGHT, each label once",
+            remedy="--class-weights balanced",
+        )
+    weights = {}
+    for label, weight in pairs.items():
+        try:
+            weights[label] = float(weight)
+        except (TypeError, ValueError):
+            weights[label] = math.nan
+        if not 0 < weights[label] < math.inf:
+            raise ConfigError(
+                f"--class-weights: the weight of label {label!r} is {weight}",
+                expected="a number above 0; a label without a weight has 1",
+                remedy="give another weight, or leave the label out",
+            )
+    return weights
+
+
+def _weight_pairs(value: object) -> dict[str, Any]:
+    """Return label to weight as they are written; empty if that is no form of them."""
+    if isinstance(value, Mapping):
+        return {str(label): weight for label, weight in value.items()}
+    if not isinstance(value, str):
+        return {}
+    if value.startswith("{"):
+        try:
+            content = json.loads(value)
+        except ValueError:
+            return {}
+        return content if isinstance(content, dict) else {}
+    parts = [part.rpartition("=") for part in value.split(",")]
+    pairs = {label.strip(): weight.strip() for label, sign, weight in parts if sign}
+    return pairs if len(pairs) == len(parts) else {}
+
+
 def parse_depth(value: object) -> int | Literal["auto"] | None:
     """Read the setting `depth`: a number of blocks, "auto", or None for all of them.
 
@@ -126,45 +185,25 @@ def parse_depth(value: object) -> int | Literal["auto"] | None:
     )
 
 
-def split_names(setting: str | None) -> tuple[str, ...]:
-    """Return the names that a setting lists, separated by commas."""
-    return tuple(name.strip() for name in (setting or "").split(",") if name.strip())
-
-
-def check_task(
-    task: str, separator: str, columns: str | None, order: str | None, flag: str = "--task"
-) -> None:
-    """Check that the settings of a task belong to it.
-
-    Raises:
-        ConfigError: one is of another task, or nothing can stand between labels.
-    """
-    rules = (
-        ("--label-separator", separator, separator != "|", "multi-label"),
-        ("--label-columns", columns, columns is not None, "multi-label"),
-        ("--label-order", order, order is not None, "ordinal"),
-    )
-    for name, value, is_given, owner in rules:
-        if is_given and task != owner:
-            raise ConfigError(
-                f"{name} {value} with {flag} {task}",
-                expected=f"{flag} {owner}, whose labels it is about",
-                remedy=f"{flag} {owner}, or leave {name} out",
-            )
-    if not separator.strip() and separator != "\t":
-        raise ConfigError(
-            f"--label-separator {separator!r}: nothing that could be seen between two labels",
-            expected="a character such as | or ;",
-            remedy="--label-separator ';'",
-        )
-
-
 def check_learning(config: Any) -> None:  # noqa: ANN401 - anything with these settings
-    """Check that every setting of how weights learn has something to act on.
+    """Check that every setting of how weights learn has something to act on, and none acts twice.
 
     Raises:
-        ConfigError: one is set that would change nothing.
+        ConfigError: one is set that would change nothing, or two do the same.
     """
+    weights = parse_class_weights(config.class_weights)
+    if config.sampling not in get_args(Sampling):
+        raise ConfigError(
+            f"--sampling {config.sampling}",
+            expected="one of " + ", ".join(get_args(Sampling)),
+            remedy="--sampling balanced, to draw as many examples of each label",
+        )
+    if weights is not None and config.sampling == "balanced":
+        raise ConfigError(
+            f"--class-weights {config.class_weights} with --sampling balanced",
+            expected="one of the two: together they would count rare labels twice",
+            remedy="leave one of them out",
+        )
     kind = parse_trainable(config.trainable).kind
     if kind != "lora":
         for name, default in LORA_DEFAULTS.items():
@@ -176,9 +215,9 @@ def check_learning(config: Any) -> None:  # noqa: ANN401 - anything with these s
                     remedy="--trainable lora, or leave it out",
                 )
     if kind == "probe":
-        for name, default in STEPS_DEFAULTS.items():
+        for name, unset in STEPS_DEFAULTS.items():
             value = getattr(config, name)
-            if value != default:
+            if value != unset:
                 flag = f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
                 raise ConfigError(
                     f"{flag} with --trainable probe",

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from test_training import LABELS, TEXTS
 from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM
 
 from families import FAMILIES, byte_tokenizer, save_decoder
 from lasttoken import ConfigError, TextClassifier
 from lasttoken.data.examples import examples_from_python
+from lasttoken.data.labels import LabelSpec
 from lasttoken.data.splits import set_aside
 from lasttoken.events import EpochEnd, Event, Note, ignore
 from lasttoken.model import attention, products
@@ -23,17 +24,20 @@ from lasttoken.model.batch import Gpt2ClassificationCollator
 from lasttoken.model.blocks import find_blocks
 from lasttoken.training import cache, fit, scratch
 from lasttoken.training.cache import CachedExamples, frozen_inputs
+from lasttoken.training.head_fits import (
+    C_VALUES,
+    fit_head,
+    fit_heads,
+    state_scale,
+)
 from lasttoken.training.optim import make_optimizer
 from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.probe_heads import (
-    C_VALUES,
     ProbeRow,
     ProbeTable,
-    fit_head,
-    fit_heads,
-    fit_starting_head,
     make_probe_table,
 )
+from lasttoken.training.starting_fits import fit_starting_head
 
 FAST = {"num_epochs": 2, "batch_size": 8, "learning_rate": 3e-3, "precision": "fp32"}
 
@@ -156,7 +160,10 @@ def test_the_states_of_other_texts_are_found_out(decoder: str, precision: str) -
         assert not cache._is_exact(inputs, prepared)
 
 
-def test_frozen_weights_do_not_change_by_a_bit_and_the_others_do(decoder: str) -> None:
+def test_frozen_weights_do_not_change_by_a_bit_and_the_others_do(
+    decoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit, "LITTLE_DATA", 0)  # the start is no rival
     before = {n: t.clone() for n, t in prepared_for(decoder).loaded.classifier.state_dict().items()}
     after = weights(fitted(decoder, trainable="last-2", weight_decay=0.1))
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -391,12 +398,67 @@ def test_training_starts_from_a_fitted_head(decoder: str, settings: dict[str, An
     model = prepared.loaded.classifier
     inputs = cache.TrainingInputs(prepared.training, prepared.validating, collator_of(prepared))
     states = cache.pooled_states(inputs, np.arange(len(prepared.training)), prepared)
-    ids = model.labels.encode(prepared.training.labels).numpy()
-    expected = fit_starting_head(states, ids, 2, seed=prepared.settings.seed)
+    targets = model.labels.encode(prepared.training.labels)
+    expected = fit_starting_head(states, targets, model.labels, seed=prepared.settings.seed)
     # The temperature was put into it after training.
     found = model.hf_model.score.weight.detach().numpy() * result.decisions.temperature
     assert np.abs(expected).max() > 1e-6
     assert np.abs(found - expected).max() <= 0.01 * np.abs(expected).max()
+
+
+def test_the_head_of_sets_starts_as_one_logistic_regression_a_label() -> None:
+    rng = np.random.default_rng(1)
+    states = rng.normal(size=(400, 12)).astype(np.float32)
+    logits = states @ rng.normal(size=(12, 3)).astype(np.float32)
+    targets = (logits + rng.logistic(size=logits.shape) > 0.5).astype(np.float32)
+    labels = LabelSpec(("a", "b", "c"), "multi_label")
+    head = fit_starting_head(states, torch.from_numpy(targets), labels, seed=1)
+    scale = state_scale(torch.from_numpy(states))
+    near = []
+    for penalty in C_VALUES:
+        model = LogisticRegression(C=penalty, fit_intercept=False, tol=1e-6)
+        rows = [model.fit(states / scale, wanted).coef_[0] / scale for wanted in targets.T]
+        near.append(np.abs(head - rows).max() / np.abs(rows).max())
+    assert min(near) <= 0.03
+
+
+@pytest.mark.parametrize("num_labels", [2, 3])
+def test_words_for_the_labels_are_where_a_head_starts_if_they_tell_labels_apart(
+    num_labels: int,
+) -> None:
+    rng = np.random.default_rng(3)
+    words = rng.normal(size=(num_labels, 40)).astype(np.float32)
+    states = rng.normal(size=(400, 40)).astype(np.float32)
+    label_ids = (states @ words.T + rng.gumbel(size=(400, num_labels))).argmax(axis=1)
+    few = np.concatenate([np.flatnonzero(label_ids == c)[:8] for c in range(num_labels)])
+    labels = LabelSpec(tuple("abc"[:num_labels]))
+
+    def right(given: np.ndarray | None) -> float:
+        targets = torch.from_numpy(label_ids[few])
+        head = fit_starting_head(states[few], targets, labels, seed=1, words=given)
+        assert head.shape == (num_labels, 40)
+        return float(((states @ head.T).argmax(axis=1) == label_ids).mean())
+
+    assert right(words) >= right(None) + 0.1
+    assert right(-words) == right(None)  # words that say the opposite lose to none
+
+
+def test_the_head_of_numbers_starts_as_the_ridge_regression_that_leaves_one_out() -> None:
+    rng = np.random.default_rng(1)
+    states = rng.normal(size=(60, 12)).astype(np.float32)
+    targets = states @ rng.normal(size=12) + rng.normal(size=60)
+    labels = LabelSpec(("score",), "regression")
+    head = fit_starting_head(states, torch.from_numpy(targets), labels, seed=1)
+    scale = state_scale(torch.from_numpy(states))
+    scaled = states.astype(np.float64) / scale
+    errors, heads = [], []
+    for penalty in C_VALUES:  # the formula of leaving one out: the residual over 1 - its leverage
+        hat = scaled @ np.linalg.inv(scaled.T @ scaled + np.eye(12) / penalty) @ scaled.T
+        errors.append((((targets - hat @ targets) / (1 - np.diag(hat))) ** 2).mean())
+        ridge = Ridge(alpha=1 / penalty, fit_intercept=False)
+        heads.append(ridge.fit(scaled, targets).coef_ / scale)
+    expected = heads[int(np.argmin(errors))]
+    assert np.abs(head[0] - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("settings", [{"depth": 2}, {"depth": "auto"}], ids=str)

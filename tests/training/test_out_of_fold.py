@@ -19,9 +19,9 @@ from lasttoken.data.examples import examples_from_python
 from lasttoken.events import Event, Progress
 from lasttoken.training import out_of_fold, scratch
 from lasttoken.training.features import features_shape, fill_features
+from lasttoken.training.head_fits import leave_out_folds, state_scale
 from lasttoken.training.out_of_fold import OutOfFold, out_of_fold_probs
 from lasttoken.training.preparation import PreparedTraining
-from lasttoken.training.probe_heads import leave_out_folds, state_scale
 
 CPU = torch.device("cpu")
 

@@ -124,16 +124,17 @@ def test_a_run_that_is_killed_at_random_up_to_three_times_ends_the_same(
 
 # ---- stopped at every kind of place ----
 
-# 32 training examples in batches of 4, two a step: 8 batches and 4 steps an epoch.
+# 32 training examples in batches of 4, two a step: 8 batches and 4 steps an epoch. The first
+# validation is that of the model as it starts.
 PLACES = {
     "between the batches of a step": {"stop_at_batch": 4},
     "in the middle of an epoch": {"stop_at_batch": 5},
     "before the last batch": {"stop_at_batch": 8},
-    "behind the last step of an epoch": {"stop_in_validation": 1},
+    "behind the last step of an epoch": {"stop_in_validation": 2},
     "in the second epoch, behind the best": {"stop_at_batch": 10},
-    "in the second validation": {"stop_in_validation": 2},
+    "in the second validation": {"stop_in_validation": 3},
     "in the last epoch": {"stop_at_batch": 23},
-    "in the last validation": {"stop_in_validation": 3},
+    "in the last validation": {"stop_in_validation": 4},
 }
 
 
@@ -153,7 +154,8 @@ def lora_case(case: Case, tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFact
 
 
 LORA = ("--trainable", "lora", "--lora-rank", "4", "--lora-dropout", "0.1", "--depth", "1",
-        "--layer-decay", "0.8", "--gradient-checkpointing")  # fmt: skip
+        "--layer-decay", "0.8", "--gradient-checkpointing", "--focal-gamma", "1", "--sampling",
+        "balanced")  # fmt: skip
 CASES = {"full": "case", "last-1": "last_block_case", "lora": "lora_case"}
 
 

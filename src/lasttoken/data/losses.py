@@ -31,11 +31,15 @@ def multi_label_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 def ordinal_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Return cross-entropy against softmax(-|i - j|) over places j; as `single_label_loss`."""
+    return _sum_counted(ordinal_losses(logits, targets), targets)
+
+
+def ordinal_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the same of each example, (B,); of a filled place, any number."""
     places = torch.arange(logits.shape[1], device=logits.device)
     distances = (targets.clamp(min=0)[:, None] - places).abs()  # (B, C)
     soft = (-distances.to(logits.dtype)).softmax(dim=1)
-    losses = functional.cross_entropy(logits, soft, reduction="none")
-    return _sum_counted(losses, targets)
+    return functional.cross_entropy(logits, soft, reduction="none")
 
 
 def regression_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ faithfully is read padded on the right instead; which of the two was proved at l
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +21,7 @@ from lasttoken.model import dropout, products
 from lasttoken.model.batch import unpad
 from lasttoken.model.blocks import cut_blocks
 from lasttoken.model.frozen import Entrance
+from lasttoken.model.objective import Objective
 from lasttoken.model.packing import Packing, steady_rows
 from lasttoken.model.proof import Proof, choose_path
 
@@ -37,6 +39,7 @@ class Classifier(nn.Module):
         proof: how the backbone is read, as `proof.choose_path` found.
 
     Attributes:
+        objective: what `loss` is made by; the plain loss of the task unless training sets another.
         entrance: through which cached hidden states pass the frozen blocks by.
         frozen: modules that stay in evaluation mode while the others train.
     """
@@ -44,12 +47,21 @@ class Classifier(nn.Module):
     def __init__(self, hf_model: PreTrainedModel, labels: LabelSpec, proof: Proof) -> None:
         super().__init__()
         self.hf_model = hf_model
-        self.labels = labels
+        self.objective = Objective(labels)
         self._read_as(proof)
         self.entrance = Entrance()
         self.frozen: tuple[nn.Module, ...] = ()
         products.install(hf_model.base_model)
         dropout.install(hf_model)
+
+    @property
+    def labels(self) -> LabelSpec:
+        """Return the labels, and what the task does with logits."""
+        return self.objective.labels
+
+    @labels.setter
+    def labels(self, labels: LabelSpec) -> None:
+        self.objective = replace(self.objective, labels=labels)
 
     def train(self, mode: bool = True) -> Classifier:
         """Set training or evaluation mode; training gives up what only prediction needs.
@@ -113,7 +125,7 @@ class Classifier(nn.Module):
         logits = self._head(pooled)  # (B, C)
         loss = None
         if labels is not None:
-            loss = self.labels.loss_sum(logits, labels) / len(logits)
+            loss = self.objective.loss_sum(logits, labels) / len(logits)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
     def pool_last_token(

@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lasttoken.config import EvaluateConfig
+from lasttoken.config.tasks import check_task, split_names
 from lasttoken.data.examples import Example
 from lasttoken.data.readers import LabeledData, iter_rows, locate_data, read_labeled
 from lasttoken.data.splits import Splits, fingerprint, limit_examples, tell_leaks
@@ -48,7 +49,6 @@ from lasttoken.runs.results import (
     targets,
     write_results,
 )
-from lasttoken.settings import check_task, split_names
 from lasttoken.training.preparation import tell_reading_path
 from lasttoken.versions import Stopwatch, machine, package_versions, peak_memory_bytes
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lasttoken.config import CheckConfig, TrainConfig
+from lasttoken.config.tasks import split_names
 from lasttoken.data.check import FEW_EXAMPLES, check_examples
 from lasttoken.data.examples import Example
 from lasttoken.data.readers import LabeledData, read_labeled
@@ -20,7 +21,6 @@ from lasttoken.data.unicode import check_unicode
 from lasttoken.errors import ConfigError, DatasetError
 from lasttoken.events import EventCallback, Note, ignore
 from lasttoken.model.tokens import TokenizedTexts
-from lasttoken.settings import split_names
 
 # Told while the data is read and split, or by the test examples of a label; and notes.
 _NOT_LOOKED_FOR = frozenset({"shared_texts", "broken_unicode", "rare_labels", "copies", "lengths"})

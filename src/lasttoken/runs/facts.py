@@ -61,6 +61,7 @@ def new_record(
             "text_column": data.text_column,
             "label_column": data.label_column,
             "labels": list(prepared.loaded.classifier.labels.labels),
+            "label_weights": prepared.objective.weight_of,
             "trainable": prepared.settings.trainable,
             "depth": prepared.settings.keeps or prepared.num_blocks,  # or "auto": see the results
             "num_blocks": prepared.num_blocks,

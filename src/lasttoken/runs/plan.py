@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from lasttoken.config import TrainConfig
+from lasttoken.config.tasks import split_names
 from lasttoken.estimator import TextClassifier
 from lasttoken.events import EventCallback, Note
 from lasttoken.model.tokens import TokenizedTexts
 from lasttoken.runs.examples import describe_lengths
 from lasttoken.runs.record import CHECKPOINTS_NAME, run_folder
-from lasttoken.settings import split_names
 from lasttoken.training.batches import num_steps_per_epoch
 from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.saver import CheckpointSettings
@@ -44,6 +44,9 @@ def make_classifier(config: TrainConfig) -> TextClassifier:
         lora_rank=config.lora_rank,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
+        class_weights=config.class_weights,
+        focal_gamma=config.focal_gamma,
+        sampling=config.sampling,
         layer_decay=config.layer_decay,
         gradient_checkpointing=config.gradient_checkpointing,
         depth=config.depth,

@@ -92,14 +92,25 @@ def epoch_batches(
     settings: FitSettings,
     state: TrainState,
     world: World,
+    groups: NDArray[np.int64] | None = None,
 ) -> Batches:
-    """Return this process's part of the batches of the epoch at hand that are still to come."""
+    """Return this process's part of the batches of the epoch at hand that are still to come.
+
+    Args:
+        training: N examples.
+        collate: makes a batch.
+        settings: of the loop.
+        state: the epoch, and what it has behind it.
+        world: the processes.
+        groups: see `EpochSampler`.
+    """
     order = EpochSampler(
         len(training),
         settings.batch_size,
         seed=settings.seed,
         epoch=state.epoch,
         first_batch=state.so_far.num_batches,
+        groups=groups,
     )
     return BatchParts(training, order, collate, world)
 

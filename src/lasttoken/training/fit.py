@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from dataclasses import replace
 
-import numpy as np
 from accelerate import Accelerator
-from numpy.typing import NDArray
 
 from lasttoken.events import EpochEnd, Event, EventCallback, Note, Resumed, ignore
 from lasttoken.inference.prediction import budget_batches
 from lasttoken.model.batch import Gpt2ClassificationCollator
-from lasttoken.model.classifier import Classifier
 from lasttoken.model.device import keep_freed_memory
 from lasttoken.training.batches import (
     epoch_batches,
@@ -26,12 +22,12 @@ from lasttoken.training.batches import (
 )
 from lasttoken.training.cache import TrainingInputs
 from lasttoken.training.checkpoint import Checkpoint
+from lasttoken.training.choosing import pass_scores
 from lasttoken.training.finishing import finish_head, merge_adapters
-from lasttoken.training.judging import pass_scores
+from lasttoken.training.keeping import LITTLE_DATA, end_epoch, keep_start
 from lasttoken.training.learning import learning
 from lasttoken.training.loop import train, validation
 from lasttoken.training.optim import make_optimizer, make_schedule, rate_at
-from lasttoken.training.passes import PassSoFar
 from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.reduction import (
     describe_extent,
@@ -43,11 +39,10 @@ from lasttoken.training.resume import (
     extent_of,
     restore,
     set_trained_weights,
-    trained_weights,
 )
 from lasttoken.training.saver import CheckpointSettings, Saver, last_checkpoint
 from lasttoken.training.starting_head import start_head
-from lasttoken.training.state import Extent, FitResult, FitSettings, TrainState
+from lasttoken.training.state import Extent, FitResult, TrainState
 from lasttoken.training.stopping import StopRequest, stop_request
 from lasttoken.training.timing import TimeEstimator
 from lasttoken.training.world import World, plain_accelerator
@@ -60,7 +55,7 @@ def fit(
     tokens_after: int = 0,
     on_event: EventCallback = ignore,
 ) -> FitResult:
-    """Train for several epochs and keep the best by validation; see `training.judging`.
+    """Train for several epochs and keep the best by validation; see `training.choosing`.
 
     With `trainable="probe"` there are no epochs, and no checkpoints: the head is fitted.
 
@@ -136,6 +131,16 @@ def _fit(
         state = restore(begun, classifier, raw_optimizer, settings.device, world)
         num_steps = steps_per_epoch * settings.num_epochs
         on_event(Resumed(begun.name, state.step, num_steps, tuple(state.history)))
+    elif len(training) < LITTLE_DATA:
+        started = validation(
+            classifier,
+            to_validate,
+            settings.device,
+            precision=settings.precision,
+            world=world,
+            on_event=on_event,
+        )
+        keep_start(state, started, in_order(started, validation_order, world), classifier, on_event)
     scheduler = make_schedule(
         raw_optimizer,
         num_steps=steps_per_epoch * settings.num_epochs,
@@ -170,7 +175,7 @@ def _fit(
         while not state.is_at_end(settings):
             trained = train(
                 model,
-                epoch_batches(training, inputs.collate, settings, state, world),
+                epoch_batches(training, inputs.collate, settings, state, world, prepared.groups),
                 optimizer,
                 scheduler,
                 settings.device,
@@ -207,12 +212,14 @@ def _fit(
                 is_best=False,
             )
             logits = in_order(validated, validation_order, world)
-            row = _end_epoch(state, row, logits, classifier, settings)
+            row = end_epoch(state, row, logits, classifier, settings)
             on_event(row)
             saver.after_epoch(is_best=row.is_best)
         saver.after_training()
     if state.best_weights is not None and state.best_epoch < state.epoch:
         set_trained_weights(classifier, state.best_weights)
+    if state.best_epoch == 0:
+        on_event(Note("no epoch was as good as the start, which is kept", is_warning=True))
     classifier.eval()
     return FitResult(
         extent=extent,
@@ -224,25 +231,3 @@ def _fit(
         estimated_seconds=estimator.estimated_seconds,
         seconds_at_estimate=estimator.seconds_at_estimate,
     )
-
-
-def _end_epoch(
-    state: TrainState,
-    row: EpochEnd,
-    logits: NDArray[np.float32],
-    classifier: Classifier,
-    settings: FitSettings,
-) -> EpochEnd:
-    """Note a finished epoch in the state and copy its weights aside if it is the best so far."""
-    row = replace(row, is_best=row.score > state.best_metric)
-    state.epoch, state.step = row.epoch, row.step
-    state.history.append(row)
-    state.so_far, state.epoch_started = PassSoFar(), time.perf_counter()
-    if row.is_best:
-        state.best_epoch, state.best_metric = row.epoch, row.score
-        state.best_logits, state.best_weights = logits, None
-        if row.epoch < settings.num_epochs:  # the last epoch cannot be overwritten
-            state.best_weights = {
-                name: weight.cpu().clone() for name, weight in trained_weights(classifier).items()
-            }
-    return row

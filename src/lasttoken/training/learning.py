@@ -1,5 +1,6 @@
 """What learns, and what stands in for parts of the model while it does.
 
+objective       the loss, with weights of labels (`model.objective`)
 adapters        beside the blocks' matrices (`model.lora`)
 frozen blocks   answer with what they gave once (`training.cache`)
 embeddings      of the tokens that occur (`model.embedding`)
@@ -49,6 +50,7 @@ def learning(
     """
     settings, classifier = prepared.settings, prepared.loaded.classifier
     with ExitStack() as stack:
+        stack.enter_context(_objective_set(prepared))
         adapters = None
         if settings.learns.kind == "lora":
             adapting = adapters_learn(classifier, settings.lora_shape, seed=settings.seed)
@@ -58,6 +60,17 @@ def learning(
         if settings.gradient_checkpointing:
             stack.enter_context(recomputed_blocks(classifier.hf_model))
         yield Learning(inputs, adapters)
+
+
+@contextmanager
+def _objective_set(prepared: PreparedTraining) -> Iterator[None]:
+    """Let the loss be that of the settings; a trained model's is the plain one again."""
+    classifier = prepared.loaded.classifier
+    plain, classifier.objective = classifier.objective, prepared.objective
+    try:
+        yield
+    finally:
+        classifier.objective = plain
 
 
 def _seen_tokens(prepared: PreparedTraining) -> AbstractContextManager[None]:

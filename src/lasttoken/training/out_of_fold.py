@@ -24,14 +24,14 @@ from lasttoken.model.classifier import Classifier
 from lasttoken.model.device import Precision
 from lasttoken.model.tokens import TokenizedTexts
 from lasttoken.training.features import features_shape, fill_features, take_texts
-from lasttoken.training.probe_heads import (
+from lasttoken.training.head_fits import (
     C_VALUES,
     cross_validated,
     fit_heads,
     leave_out_folds,
-    num_table_texts,
     state_scale,
 )
+from lasttoken.training.probe_heads import num_table_texts
 from lasttoken.training.scratch import scratch_array, scratch_folder
 
 # Blocks whose probabilities are averaged: heads on different blocks err on different texts. A list

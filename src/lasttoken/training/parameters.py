@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sklearn.base import BaseEstimator
 
@@ -33,6 +33,9 @@ class Parameters(BaseEstimator):
         lora_rank: int = 16,
         lora_alpha: float = 32.0,
         lora_dropout: float = 0.0,
+        class_weights: str | Mapping[str, float] = "none",
+        focal_gamma: float = 0.0,
+        sampling: str = "all",
         layer_decay: float = 1.0,
         gradient_checkpointing: bool = False,
         depth: int | str | None = None,
@@ -60,6 +63,9 @@ class Parameters(BaseEstimator):
         self.lora_rank = lora_rank
         self.lora_alpha = lora_alpha
         self.lora_dropout = lora_dropout
+        self.class_weights = class_weights
+        self.focal_gamma = focal_gamma
+        self.sampling = sampling
         self.layer_decay = layer_decay
         self.gradient_checkpointing = gradient_checkpointing
         self.depth = depth

@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lasttoken.data.examples import Example
 from lasttoken.data.labels import LabelSpec
 from lasttoken.data.splits import fingerprint
@@ -16,9 +19,11 @@ from lasttoken.events import EventCallback, Note, ignore
 from lasttoken.model.blocks import find_blocks
 from lasttoken.model.classifier import Classifier
 from lasttoken.model.folder import LoadedModel, load_for_training
+from lasttoken.model.objective import Objective
 from lasttoken.model.sources import fetch_model, locate_model
 from lasttoken.model.tokens import TokenizedTexts, prompt_tokens, tokenize
 from lasttoken.training.features import features_shape
+from lasttoken.training.imbalance import check_weighable, make_groups, make_objective
 from lasttoken.training.sampler import TokenizedExamples
 from lasttoken.training.scratch import check_room
 from lasttoken.training.state import FitSettings
@@ -45,6 +50,9 @@ class PreparedTraining:
         prompt: put in front of every text.
         data_fingerprint: SHA-256 over the training examples.
         num_blocks: of the model before `settings.depth` cut it.
+        objective: what training lowers.
+        groups: (N,) of the training examples, of which each epoch draws equally many; None draws
+            each example once.
     """
 
     loaded: LoadedModel
@@ -55,6 +63,8 @@ class PreparedTraining:
     prompt: str
     data_fingerprint: str
     num_blocks: int
+    objective: Objective
+    groups: NDArray[np.int64] | None
 
     def tokenize(
         self, examples: Sequence[Example], *, on_event: EventCallback = ignore
@@ -88,15 +98,17 @@ def prepare_training(
 
     Raises:
         BackboneError: the model cannot be had or used.
-        ConfigError: `max_length` is more than the model can read, the prompt leaves no room in it
-            for a text, `depth` or `trainable` are more than the model has blocks, or there is too
-            little room for what frozen blocks give.
+        ConfigError: weights of labels do not fit the task or its labels; `max_length` is more than
+            the model can read, the prompt leaves no room in it for a text, `depth` or `trainable`
+            are more than the model has blocks, or there is too little room for what frozen blocks
+            give.
         DatasetError: the labels do not fit the task (see `LabelSpec.from_labels`), or validation
             has one that training has not.
     """
     labels = task.spec(str(example.label) for example in train)
     labels.encode(str(example.label) for example in validating)
     _check_fittable(labels, settings)
+    check_weighable(labels, settings)
     folder = fetch_model(locate_model(model), on_event)
     loaded = load_for_training(folder, labels, seed=settings.seed)
     tell_reading_path(loaded, on_event)
@@ -133,7 +145,16 @@ def prepare_training(
         for examples in (train, validating)
     )
     prepared = PreparedTraining(
-        loaded, training, validation, settings, cut_at, prompt, fingerprint(train), num_blocks
+        loaded=loaded,
+        training=training,
+        validating=validation,
+        settings=settings,
+        max_length=cut_at,
+        prompt=prompt,
+        data_fingerprint=fingerprint(train),
+        num_blocks=num_blocks,
+        objective=make_objective(loaded.classifier.labels, training.labels, settings, on_event),
+        groups=make_groups(task, training.labels, settings, on_event),
     )
     _check_room(prepared)
     return prepared

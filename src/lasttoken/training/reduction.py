@@ -23,13 +23,13 @@ from lasttoken.events import EpochEnd, EventCallback, Note
 from lasttoken.model.frozen import frozen_but_last
 from lasttoken.model.lora import num_learning_weights
 from lasttoken.model.tokens import TokenizedTexts
+from lasttoken.training.choosing import pass_scores
 from lasttoken.training.features import features_shape, fill_features, take_texts
-from lasttoken.training.judging import pass_scores
+from lasttoken.training.head_fits import fit_head
 from lasttoken.training.passes import PassResult
 from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.probe_heads import (
     ProbeTable,
-    fit_head,
     make_probe_table,
     num_table_texts,
 )
@@ -118,7 +118,9 @@ def settle_depth(
         if kind != "probe":
             if starting_head(prepared) == "fitted":
                 states = training[depth - 1, rows]
-                fit_head_to_start_from(prepared, states, train_ids[sample], on_event)
+                fit_head_to_start_from(
+                    prepared, states, torch.from_numpy(train_ids[sample]), on_event
+                )
             return table, None
         states = training[depth - 1]  # (N, H)
         head = fit_head(

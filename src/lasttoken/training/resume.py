@@ -8,6 +8,7 @@ of (seed, epoch, batch), the rate is one of the step, and what frozen blocks giv
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -56,6 +57,8 @@ def capture(
     """
     moments = optimizer.state_dict()["state"]
     progress = {f"so_far.{name}": tensor for name, tensor in so_far.items()}
+    if state.starting_head is not None:
+        progress["starting_head"] = state.starting_head
     return Checkpoint(
         weights=trained_weights(model),
         optimizer={
@@ -67,7 +70,7 @@ def capture(
             "epoch": state.epoch,
             "step": state.step,
             "best_epoch": state.best_epoch,
-            "best_metric": state.best_metric if state.best_epoch else None,
+            "best_metric": state.best_metric if math.isfinite(state.best_metric) else None,
             "best_checkpoint": state.best_checkpoint,
             "history": [dataclasses.asdict(row) for row in state.history],
             "num_batches": state.so_far.num_batches,
@@ -88,6 +91,10 @@ def restore(
 
     Of several processes, the main one takes over what the epoch has given so far.
     """
+    starting_head, starting_weights = checkpoint.progress.get("starting_head"), None
+    if starting_head is not None:  # the model is as loaded: with that head, it is as it started
+        _head(model).copy_(starting_head)
+        starting_weights = {name: w.cpu().clone() for name, w in trained_weights(model).items()}
     set_trained_weights(model, checkpoint.weights)
     checkpoint.weights.clear()  # the model has them: no second copy for the rest of the run
     moments: dict[int, dict[str, Tensor]] = {}
@@ -101,9 +108,10 @@ def restore(
         step=saved["step"],
         best_epoch=saved["best_epoch"],
         history=[EpochEnd(**row) for row in saved["history"]],
-        best_weights=checkpoint.best_weights,
+        best_weights=checkpoint.best_weights or starting_weights,
         best_logits=checkpoint.progress["best_logits"].numpy(),
         best_checkpoint=saved["best_checkpoint"],
+        starting_head=starting_head,
         so_far=PassSoFar.from_tensors(
             saved["num_batches"],
             {
@@ -115,9 +123,14 @@ def restore(
         ),
         epoch_started=time.perf_counter() - saved["epoch_seconds"],
     )
-    if state.best_epoch:
+    if saved["best_metric"] is not None:
         state.best_metric = saved["best_metric"]
     return state
+
+
+def _head(model: Any) -> Tensor:  # noqa: ANN401 - a module's attributes
+    weight: Tensor = model.hf_model.score.weight
+    return weight.detach()
 
 
 def extent_of(checkpoint: Checkpoint) -> Extent:

@@ -42,12 +42,22 @@ class EpochSampler(Sampler[list[int]]):
         seed: of the run.
         epoch: counted from 0.
         first_batch: batches of the epoch that are left out because they were seen already.
+        groups: (N,) of each example, to draw as many of each group; None draws each example once.
     """
 
     def __init__(
-        self, num_examples: int, batch_size: int, *, seed: int, epoch: int, first_batch: int = 0
+        self,
+        num_examples: int,
+        batch_size: int,
+        *,
+        seed: int,
+        epoch: int,
+        first_batch: int = 0,
+        groups: NDArray[np.int64] | None = None,
     ) -> None:
         order = epoch_order(num_examples, seed=seed, epoch=epoch)
+        if groups is not None:
+            order = balanced_order(groups, seed=seed, epoch=epoch)[order]
         self._order = order[first_batch * batch_size :]
         self._batch_size = batch_size
 
@@ -64,3 +74,30 @@ class EpochSampler(Sampler[list[int]]):
 def epoch_order(num_examples: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
     """Return a permutation (N,) int64 that depends on seed and epoch alone."""
     return np.random.default_rng([seed, epoch]).permutation(num_examples)
+
+
+def balanced_order(groups: NDArray[np.int64], *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return N examples of which each group has an equal share, (N,) int64, group after group.
+
+    A group's examples come in one random order after another, from epoch to epoch: each is drawn
+    once before any is drawn again. Shares differ by one example at most.
+
+    Args:
+        groups: (N,) int64, 0 to G - 1, each with an example at least.
+        seed: of the run.
+        epoch: counted from 0.
+    """
+    num_examples, num_groups = len(groups), int(groups.max()) + 1
+    drawn = []
+    for group in range(num_groups):
+        members = np.flatnonzero(groups == group)
+        # All draws of all epochs are dealt out in turn: draw d goes to group d modulo G.
+        start, stop = (
+            (number + num_groups - 1 - group) // num_groups
+            for number in (epoch * num_examples, (epoch + 1) * num_examples)
+        )
+        rounds = range(start // len(members), -(-stop // len(members)))
+        orders = [np.random.default_rng([seed, n, group, 1]).permutation(members) for n in rounds]
+        skipped = start - rounds.start * len(members)
+        drawn.append(np.concatenate([members[:0], *orders])[skipped : skipped + stop - start])
+    return np.concatenate(drawn)

@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lasttoken.evaluation.folds import stratified_sample
 from lasttoken.evaluation.metrics import LabelIds
 from lasttoken.events import EventCallback, Note
 from lasttoken.training.cache import TrainingInputs, pooled_states
-from lasttoken.training.preparation import FITTED_KINDS, PreparedTraining
-from lasttoken.training.probe_heads import fit_starting_head, num_table_texts
+from lasttoken.training.preparation import PreparedTraining
+from lasttoken.training.probe_heads import num_table_texts
+from lasttoken.training.starting_fits import fit_starting_head
 from lasttoken.training.state import StartingHead
 
 # Examples that a head of two labels is fitted on; as many more for each further label, up to those
@@ -33,7 +35,7 @@ def starting_head(prepared: PreparedTraining) -> StartingHead:
         return "fitted"
     if not prepared.loaded.head_is_new:
         return "own"
-    return "fitted" if prepared.loaded.classifier.labels.kind in FITTED_KINDS else "random"
+    return "fitted"
 
 
 def start_head(prepared: PreparedTraining, inputs: TrainingInputs, on_event: EventCallback) -> None:
@@ -50,24 +52,25 @@ def start_head(prepared: PreparedTraining, inputs: TrainingInputs, on_event: Eve
     settings, classifier = prepared.settings, prepared.loaded.classifier
     if settings.keeps == "auto" or starting_head(prepared) != "fitted":
         return
-    train_ids, _ = label_ids(prepared)
+    targets = classifier.labels.encode(prepared.training.labels)
     num_labels = classifier.labels.num_logits
     num_texts = min(_NUM_TEXTS * max(1, num_labels - 1), num_table_texts(num_labels))
-    sample = stratified_sample(train_ids, num_texts, np.random.default_rng(settings.seed))
+    # Sets and numbers have no strata.
+    strata = targets.numpy() if targets.dtype == torch.int64 else np.zeros(len(targets), np.int64)
+    sample = stratified_sample(strata, num_texts, np.random.default_rng(settings.seed))
     states = pooled_states(inputs, sample, prepared, on_event)
-    fit_head_to_start_from(prepared, states, train_ids[sample], on_event)
+    fit_head_to_start_from(prepared, states, targets[torch.from_numpy(sample)], on_event)
 
 
 def fit_head_to_start_from(
     prepared: PreparedTraining,
     states: NDArray[np.float32],
-    state_label_ids: LabelIds,
+    targets: Tensor,
     on_event: EventCallback,
 ) -> None:
-    """Fit the head on states (M, H) of training examples with label ids (M,), and tell it."""
-    num_labels = prepared.loaded.classifier.labels.num_logits
-    seed = prepared.settings.seed
-    copy_head(prepared, fit_starting_head(states, state_label_ids, num_labels, seed=seed))
+    """Fit the head on states (M, H) of training examples with their targets, and tell it."""
+    labels, seed = prepared.loaded.classifier.labels, prepared.settings.seed
+    copy_head(prepared, fit_starting_head(states, targets, labels, seed=seed))
     on_event(Note(f"the head starts from a fit on the states of {len(states):,} training examples"))
 
 

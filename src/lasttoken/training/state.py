@@ -17,6 +17,7 @@ from lasttoken.events import EpochEnd
 from lasttoken.model.device import Precision
 from lasttoken.model.lora import Adapter, LoraShape
 from lasttoken.settings import (
+    Sampling,
     Trainable,
     check_learning,
     check_ranges,
@@ -26,7 +27,7 @@ from lasttoken.settings import (
 from lasttoken.training.passes import PassSoFar
 from lasttoken.training.probe_heads import ProbeTable
 
-StartingHead = Literal["random", "fitted", "own"]
+StartingHead = Literal["fitted", "own"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,9 @@ class FitSettings:
     lora_rank: int
     lora_alpha: float
     lora_dropout: float
+    class_weights: str | Mapping[str, float]
+    focal_gamma: float
+    sampling: Sampling
     layer_decay: float
     gradient_checkpointing: bool
     depth: int | str | None
@@ -65,7 +69,7 @@ class FitSettings:
                 "max_grad_norm", "early_stopping_patience", "lora_rank", "lora_alpha",
                 "layer_decay",
             ),
-            not_negative=("weight_decay", "warmup_fraction", "lora_dropout"),
+            not_negative=("weight_decay", "warmup_fraction", "lora_dropout", "focal_gamma"),
             below_one=("warmup_fraction", "lora_dropout"),
             at_most_one=("layer_decay",),
             seeds=("seed",),
@@ -96,13 +100,15 @@ class TrainState:
     Attributes:
         epoch: epochs finished.
         step: optimizer steps taken.
-        best_epoch: counted from 1; 0 before the first.
+        best_epoch: counted from 1; 0 before the first, or while none is as good as the start.
         best_metric: `EpochEnd.score` of the best epoch.
         history: the numbers of every finished epoch.
         best_weights: what training changes, as it was after the best epoch, on the CPU; None while
             the model holds it itself.
         best_logits: of the validation examples after the best epoch, (N, C).
         best_checkpoint: that holds the best epoch's weights; None if none does.
+        starting_head: (C, H), what the head was before the first step while that is the best so
+            far; the other weights were the model's own then. None where the start is no rival.
         so_far: what the epoch at hand has given.
         epoch_started: when, by `time.perf_counter`; of a resumed epoch earlier by the seconds that
             it had taken.
@@ -118,6 +124,7 @@ class TrainState:
         default_factory=lambda: np.zeros((0, 0), dtype=np.float32)
     )
     best_checkpoint: str | None = None
+    starting_head: Tensor | None = None
     so_far: PassSoFar = field(default_factory=PassSoFar)
     epoch_started: float = field(default_factory=time.perf_counter)
 
@@ -138,8 +145,8 @@ class Extent:
         num_blocks: blocks that the model had.
         num_weights: of the model as it is saved.
         num_trainable_weights: of these, how many training changes.
-        starting_head: what the head is before the first step: "random", "fitted" (on the states
-            of training examples), or "own" (it came with the model).
+        starting_head: what the head is before the first step: "fitted" (on the states of training
+            examples), or "own" (it came with the model).
         probe_table: what a head reads behind each of the model's blocks, or None if nobody asked.
     """
 
@@ -158,7 +165,7 @@ class FitResult:
     Attributes:
         extent: how much of the model was kept and trained.
         history: one entry an epoch.
-        best_epoch: counted from 1.
+        best_epoch: counted from 1; 0: no epoch was as good as the start.
         validation_logits: (N, C) of the validation examples, in their order, at `best_epoch`.
         decisions: fitted on them; the head and these logits contain the temperature.
         num_steps: optimizer steps taken.

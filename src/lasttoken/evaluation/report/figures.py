@@ -45,7 +45,7 @@ def learning_curves(
         values = [row.get(f"{key}_{metric}", np.nan) for row in history]
         name = "training" if key == "train" else key
         axes.plot(epochs, values, color=color, marker=marker, linestyle=line, ms=5, label=name)
-    if best_epoch is not None:
+    if best_epoch:  # 0 is the start, before all that is drawn
         axes.axvline(
             best_epoch, color=INK, linewidth=1.3, linestyle=":", zorder=0, label="kept epoch"
         )

@@ -12,8 +12,9 @@ from typing import Annotated, Literal
 
 from typing_extensions import Doc
 
+from lasttoken.config.tasks import LabelColumns, LabelOrder, LabelSeparator, Task, check_task
 from lasttoken.errors import ConfigError
-from lasttoken.settings import check_learning, check_ranges, check_task, parse_depth
+from lasttoken.settings import Sampling, check_learning, check_ranges, parse_depth
 
 PrecisionName = Literal["auto", "fp32", "bf16"]
 InputFormat = Literal["auto", "csv", "tsv", "jsonl", "parquet", "text"]
@@ -28,15 +29,6 @@ _PrecisionAtLeast = Annotated[
 ]
 _Explain = Annotated[ExplainMethod, Doc("how the words that mattered are found")]
 _LabelCheck = Annotated[bool, Doc("look for labels that are probably wrong")]
-
-# What labels mean, and how they are written; `train`, `tune` and `check` are told alike.
-_Task = Annotated[
-    Literal["single-label", "multi-label", "ordinal", "regression"],
-    Doc("a text has one label, any number of them, one on an ordered scale, or a number"),
-]
-_LabelSeparator = Annotated[str, Doc("multi-label: between the labels of a set")]
-_LabelColumns = Annotated[str | None, Doc("multi-label: columns of 0 and 1, as a,b,c [none]")]
-_LabelOrder = Annotated[str | None, Doc("ordinal: low,mid,high, the lowest first [by number]")]
 
 DEFAULT_MODEL = "gpt2"
 
@@ -58,10 +50,10 @@ class TrainConfig:
     label_column: Annotated[str | None, Doc("column that holds the label [guessed, printed]")] = (
         None
     )
-    task: _Task = "single-label"
-    label_separator: _LabelSeparator = "|"
-    label_columns: _LabelColumns = None
-    label_order: _LabelOrder = None
+    task: Task = "single-label"
+    label_separator: LabelSeparator = "|"
+    label_columns: LabelColumns = None
+    label_order: LabelOrder = None
     validation: Annotated[str, Doc("file or folder, or the fraction to set aside")] = "0.1"
     test: Annotated[str, Doc("file or folder, or the fraction to set aside")] = "0.1"
     limit: Annotated[int | None, Doc("train on at most this many examples")] = None
@@ -87,6 +79,19 @@ class TrainConfig:
     lora_rank: Annotated[int, Doc("rank of the adapters of --trainable lora")] = 16
     lora_alpha: Annotated[float, Doc("what adapters give is multiplied by this / rank")] = 32.0
     lora_dropout: Annotated[float, Doc("dropout of what adapters read")] = 0.0
+    class_weights: Annotated[
+        str,
+        Doc(
+            "how much examples of a label count: none, balanced (rare ones more), or "
+            "LABEL=WEIGHT,LABEL=WEIGHT"
+        ),
+    ] = "none"
+    focal_gamma: Annotated[
+        float, Doc("focal loss: the larger, the less count well predicted examples; 0 is none")
+    ] = 0.0
+    sampling: Annotated[
+        Sampling, Doc("examples of an epoch: all, or balanced: as many of each label")
+    ] = "all"
     layer_decay: Annotated[
         float, Doc("each block learns at the rate of the one above it times this")
     ] = 1.0
@@ -129,6 +134,7 @@ class TrainConfig:
             ),
             not_negative=(
                 "weight_decay", "warmup_fraction", "checkpoint_minutes", "lora_dropout",
+                "focal_gamma",
             ),
             below_one=("warmup_fraction", "precision_at_least", "lora_dropout"),
             at_most_one=("layer_decay",),
@@ -272,10 +278,10 @@ class CheckConfig:
     label_column: Annotated[str | None, Doc("column that holds the label [guessed, printed]")] = (
         None
     )
-    task: _Task = "single-label"
-    label_separator: _LabelSeparator = "|"
-    label_columns: _LabelColumns = None
-    label_order: _LabelOrder = None
+    task: Task = "single-label"
+    label_separator: LabelSeparator = "|"
+    label_columns: LabelColumns = None
+    label_order: LabelOrder = None
     encoding: Annotated[str, Doc("encoding of text files")] = "utf-8"
     json: Annotated[bool, Doc("print the findings as JSON")] = False
 
