@@ -13,7 +13,14 @@ from typing import Annotated, Literal
 from typing_extensions import Doc
 
 from lasttoken.errors import ConfigError
-from lasttoken.settings import Sampling, check_learning, check_ranges, parse_depth
+from lasttoken.settings import (
+    LongTexts,
+    Sampling,
+    check_learning,
+    check_ranges,
+    check_reading,
+    parse_depth,
+)
 
 PrecisionName = Literal["auto", "fp32", "bf16"]
 InputFormat = Literal["auto", "csv", "tsv", "jsonl", "parquet", "text"]
@@ -27,6 +34,9 @@ _PrecisionAtLeast = Annotated[
     float | None, Doc("look for thresholds that give every label this precision")
 ]
 _Explain = Annotated[ExplainMethod, Doc("how the words that mattered are found")]
+_TextPairColumn = Annotated[
+    str | None, Doc("column that holds a second text [as in training: none if it had none]")
+]
 _LabelCheck = Annotated[bool, Doc("look for labels that are probably wrong")]
 
 DEFAULT_MODEL = "gpt2"
@@ -49,14 +59,32 @@ class TrainConfig:
     label_column: Annotated[str | None, Doc("column that holds the label [guessed, printed]")] = (
         None
     )
+    text_pair_column: Annotated[
+        str | None, Doc("column that holds a second text, read behind the first [none]")
+    ] = None
     validation: Annotated[str, Doc("file or folder, or the fraction to set aside")] = "0.1"
     test: Annotated[str, Doc("file or folder, or the fraction to set aside")] = "0.1"
     limit: Annotated[int | None, Doc("train on at most this many examples")] = None
     encoding: Annotated[str, Doc("encoding of text files")] = "utf-8"
     fix_text: Annotated[bool, Doc("repair broken Unicode (ftfy), now and at prediction")] = False
     skip_bad_rows: Annotated[bool, Doc("leave out and count unusable rows")] = False
-    max_length: Annotated[int | None, Doc("cut texts at this many tokens [model's limit]")] = None
-    prompt: Annotated[str, Doc("put in front of every text, now and at prediction")] = ""
+    max_length: Annotated[
+        int | None, Doc("read at most this many tokens at once [model's limit]")
+    ] = None
+    template: Annotated[
+        str | None,
+        Doc(r'words around every text, now and at prediction: "Review: {text}\nSentiment:" [none]'),
+    ] = None
+    long: Annotated[
+        LongTexts,
+        Doc(
+            "texts beyond --max-length: cut-end, cut-start, cut-middle (a quarter of what is kept "
+            "is the beginning), or windows (all is read, in stretches; their answers are averaged)"
+        ),
+    ] = "cut-end"
+    window_overlap: Annotated[
+        int | None, Doc("tokens that two windows share, at least [a quarter of a window]")
+    ] = None
     num_epochs: Annotated[int, Doc("passes over the training examples")] = 3
     batch_size: Annotated[int, Doc("examples of one batch")] = 32
     gradient_accumulation_steps: Annotated[int, Doc("batches added up before a step")] = 1
@@ -129,7 +157,7 @@ class TrainConfig:
             ),
             not_negative=(
                 "weight_decay", "warmup_fraction", "checkpoint_minutes", "lora_dropout",
-                "focal_gamma",
+                "focal_gamma", "window_overlap",
             ),
             below_one=("warmup_fraction", "precision_at_least", "lora_dropout"),
             at_most_one=("layer_decay",),
@@ -137,6 +165,7 @@ class TrainConfig:
         )  # fmt: skip
         check_learning(self)
         parse_depth(self.depth)
+        check_reading(self.template, self.long, self.window_overlap)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +202,7 @@ class EvaluateConfig:
     data: Annotated[str, Doc("labeled text, as for train; a test split is used if there is one")]
     text_column: Annotated[str | None, Doc("column that holds the text [as in training]")] = None
     label_column: Annotated[str | None, Doc("column that holds the label [as in training]")] = None
+    text_pair_column: _TextPairColumn = None
     encoding: Annotated[str, Doc("encoding of text files")] = "utf-8"
     skip_bad_rows: Annotated[bool, Doc("leave out and count unusable rows")] = False
     limit: Annotated[int | None, Doc("score at most this many examples")] = None
@@ -204,6 +234,7 @@ class PredictConfig:
     output: Annotated[str | None, Doc(".csv/.tsv/.jsonl/.parquet [standard output, CSV]")] = None
     format: Annotated[InputFormat, Doc("of the input; auto: by its name, lines for -")] = "auto"
     text_column: Annotated[str | None, Doc("column that holds the text [as in training]")] = None
+    text_pair_column: _TextPairColumn = None
     encoding: Annotated[str, Doc("encoding of the input")] = "utf-8"
     skip_bad_rows: Annotated[bool, Doc("leave out and count unusable rows")] = False
     precision: Annotated[PrecisionName, Doc("auto: bf16 where the device multiplies it")] = "auto"
@@ -271,6 +302,7 @@ class CheckConfig:
     label_column: Annotated[str | None, Doc("column that holds the label [guessed, printed]")] = (
         None
     )
+    text_pair_column: Annotated[str | None, Doc("column that holds a second text [none]")] = None
     encoding: Annotated[str, Doc("encoding of text files")] = "utf-8"
     json: Annotated[bool, Doc("print the findings as JSON")] = False
 

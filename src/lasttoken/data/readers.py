@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from lasttoken.data.columns import ColumnChoice, choose_columns, missing_column
 from lasttoken.data.examples import Example, examples_from_python
@@ -30,6 +31,15 @@ __all__ = [
 ]
 
 _PROGRESS_ROWS = 1000
+_FLAGS = ("--text-column", "--label-column", "--text-pair-column")
+
+
+class _GivenColumns(NamedTuple):
+    """The user's choices; None is left to a guess."""
+
+    text: str | None
+    label: str | None
+    pair: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +51,14 @@ class LabeledData:
         splits: examples by "train", "validation" and "test"; "train" alone if it is not split.
         text_column: the column that held the text, or None where there are no columns.
         label_column: the column that held the label, or None where there are no columns.
+        pair_column: the column that held the second text, or None where there is none.
     """
 
     name: str
     splits: Mapping[str, tuple[Example, ...]]
     text_column: str | None = None
     label_column: str | None = None
+    pair_column: str | None = None
 
     def all_examples(self) -> tuple[Example, ...]:
         """Return the examples of all splits, one split after the other."""
@@ -58,6 +70,7 @@ def read_labeled(
     *,
     text_column: str | None = None,
     label_column: str | None = None,
+    pair_column: str | None = None,
     encoding: str = "utf-8",
     skip_bad_rows: bool = False,
     on_event: EventCallback = ignore,
@@ -68,6 +81,7 @@ def read_labeled(
         data: movie-reviews, a table, a folder of tables, a tree of .txt files, or a Hub id.
         text_column: guessed from the column names if None.
         label_column: guessed from the column names if None.
+        pair_column: of a second text; None where texts stand alone.
         encoding: of text files; a byte order mark wins over it.
         skip_bad_rows: leave out and count the rows that cannot be used.
         on_event: told the progress, the guesses, and what was left out.
@@ -76,18 +90,21 @@ def read_labeled(
         DatasetError: nothing is there, or a file, column, row, text or label cannot be used.
     """
     check_encoding(encoding)
+    given = _GivenColumns(text_column, label_column, pair_column)
     if data == SAMPLE_NAME:
         if Path(data).exists():
             on_event(Note(f"{data} is the sample; the local path is ./{data}", is_warning=True))
+        _refuse_pair_column(data, pair_column)
         return LabeledData(SAMPLE_NAME, read_movie_reviews(on_event))
     path = Path(data).expanduser()
     if not path.exists() and not _is_path_like(data):
         readers = hub_readers(data, skip_bad_rows=skip_bad_rows, on_event=on_event)
-        return _read_tables(data.replace("/", "-"), readers, text_column, label_column, on_event)
+        return _read_tables(data.replace("/", "-"), readers, given, on_event)
     path = find_path(data)
     if path.is_dir():
         files = _split_tables(path)
         if not files:
+            _refuse_pair_column(data, pair_column)
             splits = read_tree(path, encoding=encoding, on_event=on_event)
             return LabeledData(Path(os.path.abspath(path)).name, splits)
         name = Path(os.path.abspath(path)).name
@@ -100,7 +117,7 @@ def read_labeled(
         )
         for split, file in files.items()
     }
-    return _read_tables(name, readers, text_column, label_column, on_event)
+    return _read_tables(name, readers, given, on_event)
 
 
 def locate_data(data: str) -> None:
@@ -169,44 +186,42 @@ def _split_tables(folder: Path) -> dict[str, Path]:
 def _read_tables(
     name: str,
     readers: Mapping[str, RowReader],
-    text_column: str | None,
-    label_column: str | None,
+    given: _GivenColumns,
     on_event: EventCallback,
 ) -> LabeledData:
     first = next(iter(readers.values()))
     chosen = choose_columns(
         first.columns,
         first.sample,
-        text_column,
-        label_column,
+        *given,
         source=first.name,
         on_event=on_event,
     )
     splits = {
         split: _read_table(reader, chosen, split, on_event) for split, reader in readers.items()
     }
-    return LabeledData(name, splits, chosen.text, chosen.label)
+    return LabeledData(name, splits, *chosen)
 
 
 def _read_table(
     reader: RowReader, chosen: ColumnChoice, split: str, on_event: EventCallback
 ) -> tuple[Example, ...]:
-    text_column, label_column = chosen.text, str(chosen.label)
-    for column, flag in ((text_column, "--text-column"), (label_column, "--label-column")):
+    text_column, label_column, pair_column = chosen.text, str(chosen.label), chosen.pair
+    needed = (text_column, label_column) if pair_column is None else (*chosen,)
+    for column, flag in zip(needed, _FLAGS, strict=False):
         if column not in reader.columns:
-            raise missing_column(reader.columns, column, flag, f"{reader.name}: ")
+            raise missing_column(reader.columns, str(column), flag, f"{reader.name}: ")
     examples = []
-    for number, row in reader.require(text_column, label_column):
+    for number, row in reader.require(*map(str, needed)):
         if not row[label_column]:
             reader.fault(number, _empty_label(reader.name, number, label_column))
             continue
         extra = {
-            key: value
-            for key, value in row.items()
-            if value is not None and key not in (text_column, label_column)
+            key: value for key, value in row.items() if value is not None and key not in needed
         }
         text = str(row[text_column])
-        examples.append(Example(text, row[label_column], reader.name, number, extra))
+        pair = None if pair_column is None else row[pair_column]
+        examples.append(Example(text, row[label_column], reader.name, number, extra, pair))
         if len(examples) % _PROGRESS_ROWS == 0:
             on_event(Progress("read", len(examples), None, "rows", split))
     if not examples:
@@ -217,6 +232,15 @@ def _read_table(
         )
     on_event(Progress("read", len(examples), len(examples), "rows", split))
     return tuple(examples)
+
+
+def _refuse_pair_column(data: str, pair_column: str | None) -> None:
+    if pair_column is not None:
+        raise DatasetError(
+            f"{data}: has no columns, so no column {pair_column!r} of second texts",
+            expected="a table: .csv, .tsv, .jsonl or .parquet",
+            remedy="leave --text-pair-column out, or name a table",
+        )
 
 
 def _empty_label(name: str, number: int, column: str) -> DatasetError:

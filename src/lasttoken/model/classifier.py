@@ -24,6 +24,7 @@ from lasttoken.model.frozen import Entrance
 from lasttoken.model.objective import Objective
 from lasttoken.model.packing import Packing, steady_rows
 from lasttoken.model.proof import Proof, choose_path
+from lasttoken.model.windows import average_windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -100,6 +101,7 @@ class Classifier(nn.Module):
         labels: Tensor | None = None,
         continues: Tensor | None = None,
         hidden_states: Tensor | None = None,
+        owner: Tensor | None = None,
     ) -> SequenceClassifierOutput:
         """Classify a batch in either layout of `Gpt2ClassificationCollator`.
 
@@ -112,6 +114,8 @@ class Classifier(nn.Module):
             continues: see `Batch.continues`; the prompt has no row of logits.
             hidden_states: (1, W, H) fp32, what the frozen blocks gave for this packed batch; read
                 only inside `frozen.frozen_blocks_answered`.
+            owner: see `Batch.owner`; an example's windows have one row of logits together, the
+                mean of theirs.
 
         Returns:
             `logits` (B, C) fp32, and `loss`, the mean (None without labels).
@@ -120,7 +124,7 @@ class Classifier(nn.Module):
             BatchError: neither `cu_seqlens` nor `attention_mask` says where texts end.
         """
         pooled = self.pool_last_token(
-            input_ids, position_ids, cu_seqlens, attention_mask, continues, hidden_states
+            input_ids, position_ids, cu_seqlens, attention_mask, continues, hidden_states, owner
         )
         logits = self._head(pooled)  # (B, C)
         loss = None
@@ -136,12 +140,17 @@ class Classifier(nn.Module):
         attention_mask: Tensor | None = None,
         continues: Tensor | None = None,
         hidden_states: Tensor | None = None,
+        owner: Tensor | None = None,
     ) -> Tensor:
-        """Return each text's last hidden state after the final norm, (B, H); as `forward`."""
+        """Return each text's last hidden state after the final norm, (B, H); as `forward`.
+
+        Of several windows, their mean: the head is linear, so its logits are the mean of theirs.
+        """
         packed = _as_packed(input_ids, position_ids, cu_seqlens, attention_mask)
         self.entrance.hidden_states = hidden_states
         try:
-            return self._read(*packed, continues, every_block=False)[-1]
+            states = self._read(*packed, continues, every_block=False)[-1]
+            return states if owner is None else average_windows(states, owner)
         finally:
             self.entrance.hidden_states = None
 
@@ -152,15 +161,21 @@ class Classifier(nn.Module):
         cu_seqlens: Tensor | None = None,
         attention_mask: Tensor | None = None,
         continues: Tensor | None = None,
+        owner: Tensor | None = None,
     ) -> Tensor:
-        """Return each text's last-token state of every block.
+        """Return each text's last-token state of every block; of several windows, their mean.
 
         Returns:
             (B, blocks + 1, H): the embedding first, then each block's output; the last is taken
             after the final norm, as transformers defines `hidden_states`.
         """
         packed = _as_packed(input_ids, position_ids, cu_seqlens, attention_mask)
-        return torch.stack(self._read(*packed, continues, every_block=True), dim=1)
+        states = torch.stack(self._read(*packed, continues, every_block=True), dim=1)
+        return states if owner is None else average_windows(states, owner)
+
+    def classify_windows(self, states: Tensor, owner: Tensor) -> Tensor:
+        """Return the logits (B, C) of examples from the last states (S, H) of their windows."""
+        return self._head(average_windows(states, owner))
 
     def divide_logits(self, temperature: float) -> None:
         """Change the head so that every logit is divided by a temperature above 0."""

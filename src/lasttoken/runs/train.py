@@ -170,6 +170,7 @@ def _carry_out(run: _Run, classifier: TextClassifier, told: NoteKeeper) -> Train
             "settings": run.record["settings"],
             "text_column": run.data.text_column,
             "label_column": run.data.label_column,
+            "text_pair_column": run.data.pair_column,
         },
         checkpoints=checkpoint_settings(config),
         tokens_after=int(run.test_texts.lengths.sum()),
