@@ -225,8 +225,8 @@ def test_best_toml_gives_back_every_setting(
 ) -> None:
     """Whatever a text may hold: quotes, line ends, signs beyond ASCII, control characters."""
     template = 'a "quoted" \\ prompt\n\t\x7f\x01 ünï 😀: {text}'
-    words = ("--model", tiny_gpt2, "--template", template, "--search", "depth", "--trainable", "probe",
-             "--validation", "0.25", "--seed", "7")  # fmt: skip
+    words = ("--model", tiny_gpt2, "--template", template, "--search", "depth",
+             "--trainable", "probe", "--validation", "0.25", "--seed", "7")  # fmt: skip
     assert lasttoken("tune", reviews, *words, "--output-dir", "search").code == 0
     config = parse(TrainConfig, [str(reviews), "--config", "search/best.toml"], program="lasttoken")
     depth = max(trials_of(Path("search")), key=lambda row: row["score"])["settings"]["depth"]

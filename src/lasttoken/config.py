@@ -34,9 +34,7 @@ _PrecisionAtLeast = Annotated[
     float | None, Doc("look for thresholds that give every label this precision")
 ]
 _Explain = Annotated[ExplainMethod, Doc("how the words that mattered are found")]
-_TextPairColumn = Annotated[
-    str | None, Doc("column that holds a second text [as in training: none if it had none]")
-]
+_TextPairColumn = Annotated[str | None, Doc("column that holds a second text [as in training]")]
 _LabelCheck = Annotated[bool, Doc("look for labels that are probably wrong")]
 
 DEFAULT_MODEL = "gpt2"
@@ -59,32 +57,21 @@ class TrainConfig:
     label_column: Annotated[str | None, Doc("column that holds the label [guessed, printed]")] = (
         None
     )
-    text_pair_column: Annotated[
-        str | None, Doc("column that holds a second text, read behind the first [none]")
-    ] = None
+    text_pair_column: Annotated[str | None, Doc("column that holds a second text [none]")] = None
     validation: Annotated[str, Doc("file or folder, or the fraction to set aside")] = "0.1"
     test: Annotated[str, Doc("file or folder, or the fraction to set aside")] = "0.1"
     limit: Annotated[int | None, Doc("train on at most this many examples")] = None
     encoding: Annotated[str, Doc("encoding of text files")] = "utf-8"
     fix_text: Annotated[bool, Doc("repair broken Unicode (ftfy), now and at prediction")] = False
     skip_bad_rows: Annotated[bool, Doc("leave out and count unusable rows")] = False
-    max_length: Annotated[
-        int | None, Doc("read at most this many tokens at once [model's limit]")
-    ] = None
+    max_length: Annotated[int | None, Doc("tokens that are read at once [model's limit]")] = None
     template: Annotated[
-        str | None,
-        Doc(r'words around every text, now and at prediction: "Review: {text}\nSentiment:" [none]'),
+        str | None, Doc(r'words around every text: "Review: {text}\nSentiment:" [none]')
     ] = None
     long: Annotated[
-        LongTexts,
-        Doc(
-            "texts beyond --max-length: cut-end, cut-start, cut-middle (a quarter of what is kept "
-            "is the beginning), or windows (all is read, in stretches; their answers are averaged)"
-        ),
+        LongTexts, Doc("longer texts: where they are cut, or windows (all is read; means)")
     ] = "cut-end"
-    window_overlap: Annotated[
-        int | None, Doc("tokens that two windows share, at least [a quarter of a window]")
-    ] = None
+    window_overlap: Annotated[int | None, Doc("tokens that windows share [a quarter]")] = None
     num_epochs: Annotated[int, Doc("passes over the training examples")] = 3
     batch_size: Annotated[int, Doc("examples of one batch")] = 32
     gradient_accumulation_steps: Annotated[int, Doc("batches added up before a step")] = 1
