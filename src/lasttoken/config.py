@@ -13,27 +13,20 @@ from typing import Annotated, Literal
 from typing_extensions import Doc
 
 from lasttoken.errors import ConfigError
-from lasttoken.settings import (
-    LongTexts,
-    Sampling,
-    check_learning,
-    check_ranges,
-    check_reading,
-    parse_depth,
-)
+from lasttoken.settings import Sampling, check_learning, check_ranges, parse_depth
+from lasttoken.template import LongTexts, check_reading
 
 PrecisionName = Literal["auto", "fp32", "bf16"]
 InputFormat = Literal["auto", "csv", "tsv", "jsonl", "parquet", "text"]
 ExplainMethod = Literal["leave-one-out", "integrated-gradients", "none"]
 
 # What `train` and `evaluate` are asked to report alike.
-_SliceBy = Annotated[
-    str | None, Doc("columns, separated by commas, by which accuracy is told apart")
-]
+_SliceBy = Annotated[str | None, Doc("columns, comma between, by which accuracy is told apart")]
 _PrecisionAtLeast = Annotated[
     float | None, Doc("look for thresholds that give every label this precision")
 ]
 _Explain = Annotated[ExplainMethod, Doc("how the words that mattered are found")]
+_LabelColumn = Annotated[str | None, Doc("column that holds the label [guessed, printed]")]
 _TextPairColumn = Annotated[str | None, Doc("column that holds a second text [as in training]")]
 _LabelCheck = Annotated[bool, Doc("look for labels that are probably wrong")]
 
@@ -54,9 +47,7 @@ class TrainConfig:
     model: Annotated[str, Doc("Hub id, local folder, .gguf file, or smollm2")] = DEFAULT_MODEL
     output_dir: Annotated[str | None, Doc("run folder [runs/<data>-<model>]")] = None
     text_column: Annotated[str | None, Doc("column that holds the text [guessed, printed]")] = None
-    label_column: Annotated[str | None, Doc("column that holds the label [guessed, printed]")] = (
-        None
-    )
+    label_column: _LabelColumn = None
     text_pair_column: Annotated[str | None, Doc("column that holds a second text [none]")] = None
     validation: Annotated[str, Doc("file or folder, or the fraction to set aside")] = "0.1"
     test: Annotated[str, Doc("file or folder, or the fraction to set aside")] = "0.1"
@@ -65,12 +56,8 @@ class TrainConfig:
     fix_text: Annotated[bool, Doc("repair broken Unicode (ftfy), now and at prediction")] = False
     skip_bad_rows: Annotated[bool, Doc("leave out and count unusable rows")] = False
     max_length: Annotated[int | None, Doc("tokens that are read at once [model's limit]")] = None
-    template: Annotated[
-        str | None, Doc(r'words around every text: "Review: {text}\nSentiment:" [none]')
-    ] = None
-    long: Annotated[
-        LongTexts, Doc("longer texts: where they are cut, or windows (all is read; means)")
-    ] = "cut-end"
+    template: Annotated[str | None, Doc(r'words around texts: "{text}\nSentiment:" [none]')] = None
+    long: Annotated[LongTexts, Doc("cut longer texts so, or read them in windows")] = "cut-end"
     window_overlap: Annotated[int | None, Doc("tokens that windows share [a quarter]")] = None
     num_epochs: Annotated[int, Doc("passes over the training examples")] = 3
     batch_size: Annotated[int, Doc("examples of one batch")] = 32
@@ -286,9 +273,7 @@ class CheckConfig:
     model: Annotated[str | None, Doc("tell lengths in its tokens, and what it would cut")] = None
     max_length: Annotated[int | None, Doc("cut texts at this many tokens [model's limit]")] = None
     text_column: Annotated[str | None, Doc("column that holds the text [guessed, printed]")] = None
-    label_column: Annotated[str | None, Doc("column that holds the label [guessed, printed]")] = (
-        None
-    )
+    label_column: _LabelColumn = None
     text_pair_column: Annotated[str | None, Doc("column that holds a second text [none]")] = None
     encoding: Annotated[str, Doc("encoding of text files")] = "utf-8"
     json: Annotated[bool, Doc("print the findings as JSON")] = False

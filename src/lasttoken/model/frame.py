@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from lasttoken.errors import BackboneError
 from lasttoken.model.backbone import load_tokenizer
 from lasttoken.model.reading import Reading
-from lasttoken.settings import Template, parse_template
+from lasttoken.template import Template, parse_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase

@@ -17,7 +17,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from lasttoken.settings import LongTexts, parse_template
+from lasttoken.template import LongTexts, parse_template
 
 # How much of what is kept of a text is its beginning, if its middle is cut out. Sun et al., "How to
 # Fine-Tune BERT for Text Classification?" (arXiv 1905.05583, table 2): of 510 tokens, the first 128
@@ -33,7 +33,7 @@ class Reading:
 
     Attributes:
         max_length: tokens that are read at once, `before`, `between` and `after` included.
-        template: the words around every text, as given (`settings.parse_template`); None for none.
+        template: the words around every text, as given (`template.parse_template`); None for none.
         has_pairs: whether texts come with a second one; None where nobody knows.
         pair_separator: put between the two, where neither tokenizer nor template puts anything.
         long: what is done with texts of more tokens than `max_length`.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 from lasttoken.errors import ConfigError
 from lasttoken.model.frame import PAIR_SEPARATOR, added_tokens, put_frame
 from lasttoken.model.reading import Reading
-from lasttoken.settings import LongTexts, check_reading, parse_template
+from lasttoken.template import LongTexts, check_reading, parse_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
@@ -32,7 +32,7 @@ def settle_reading(
         config: of the model.
         limit: tokens that the model can read.
         max_length: tokens that are read at once; None is `limit`.
-        template: see `settings.parse_template`.
+        template: see `template.parse_template`.
         has_pairs: whether every text comes with a second one.
         long: what is done with texts of more tokens.
         window_overlap: tokens of text that two windows share, at least; None is a quarter.

@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator
 
 from lasttoken.config import DEFAULT_MODEL
 from lasttoken.data.written import SEPARATOR
-from lasttoken.settings import LongTexts
+from lasttoken.template import LongTexts
 
 
 class Parameters(BaseEstimator):

@@ -26,7 +26,7 @@ from lasttoken.model.reading import Reading
 from lasttoken.model.settling import settle_reading
 from lasttoken.model.sources import fetch_model, locate_model
 from lasttoken.model.tokens import TokenizedTexts, tokenize
-from lasttoken.settings import LongTexts
+from lasttoken.template import LongTexts
 from lasttoken.training.features import features_shape
 from lasttoken.training.imbalance import check_weighable, make_groups, make_objective
 from lasttoken.training.sampler import TokenizedExamples
@@ -98,7 +98,7 @@ def prepare_training(
         validating: labeled examples that choose the epoch to keep.
         settings: of the loop.
         max_length: tokens that are read at once; None is the model's limit.
-        template: the words around every text; see `settings.parse_template`.
+        template: the words around every text; see `template.parse_template`.
         long: what is done with texts of more tokens.
         window_overlap: tokens that two windows share, at least; None is a quarter.
         task: what the labels mean.
