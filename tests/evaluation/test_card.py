@@ -14,9 +14,9 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
 from conftest import REVIEWS
+from lasttoken.evaluation.caveats import caveats
 from lasttoken.evaluation.report.card import model_card, write_model_card
 from lasttoken.evaluation.report.markdown import text
-from lasttoken.evaluation.verdict import caveats
 
 EVIL = [
     "<script>alert(1)</script>",

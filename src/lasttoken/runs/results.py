@@ -24,7 +24,7 @@ from lasttoken.evaluation.decisions import Decisions
 from lasttoken.evaluation.evaluate import write_metrics
 from lasttoken.evaluation.explain import explain
 from lasttoken.evaluation.failures import Failures
-from lasttoken.evaluation.kinds import KINDS, LabeledTexts
+from lasttoken.evaluation.kinds import KINDS, LabeledSplits, LabeledTexts
 from lasttoken.evaluation.metrics import Probs
 from lasttoken.evaluation.report.page import write_report
 from lasttoken.evaluation.report.plots import write_plots
@@ -55,7 +55,7 @@ def run_baselines(
         LabeledTexts([example.whole_text for example in examples], targets(labels, examples))
         for examples in (splits.train, splits.validation, splits.test)
     )
-    baselines = kind.baselines(*parts, labels.labels, seed=seed, on_event=on_event)
+    baselines = kind.baselines(LabeledSplits(*parts), labels.labels, seed, on_event)
     for baseline in baselines:
         if baseline.metrics is None:
             on_event(Note(f"no {baseline.name} baseline: {baseline.reason}", is_warning=True))

@@ -7,9 +7,9 @@ from typing import Any
 
 from lasttoken.data.check import FEW_EXAMPLES
 from lasttoken.evaluation.baseline import BASELINE_NAMES
+from lasttoken.evaluation.caveats import caveats, number_caveats, set_caveats
 from lasttoken.evaluation.headline import ACCURACY, MACRO_F1, MEAN_ERROR, Headline, tested
 from lasttoken.evaluation.report.markdown import text
-from lasttoken.evaluation.verdict import caveats, number_caveats, set_caveats
 
 _MOST = 3  # weakest labels, confused pairs
 _RANGE = 0.9  # the share of true values whose range is told
