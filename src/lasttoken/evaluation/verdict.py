@@ -83,7 +83,9 @@ def verdict(metrics: Mapping[str, Any], headline: Headline) -> str:
         elif ahead < 0 and is_shown:
             sentences.append(_ADVICE[name])
         if ahead != 0 and not is_shown:
-            sentences.append("A difference this small may be chance: its 95 % interval holds zero.")
+            sentences.append(
+                f"A difference this small may be chance: {headline.chance(difference)}."
+            )
     else:
         sentences.append(f"{headline.title} {own} ({counted}).")
     return " ".join([*sentences, *_without_score(baselines, headline.key)])
