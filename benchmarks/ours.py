@@ -183,11 +183,11 @@ def predict(gate: Gate, job: dict[str, Any]) -> None:
     _predict(gate, job, TextClassifier.from_pretrained(job["model"], precision=job["precision"]))
 
 
-def predict_prompted(gate: Gate, job: dict[str, Any]) -> None:
-    """Score texts with a prompt before each, by a classifier that was trained with it."""
+def predict_in_template(gate: Gate, job: dict[str, Any]) -> None:
+    """Score texts inside a template, by a classifier that was trained with it."""
     content = read_texts(job["texts"])
     few = _two_labels(examples_of(content["train"]))
-    classifier = make_classifier({**job, "options": {"prompt": job["prompt"]}})
+    classifier = make_classifier({**job, "options": {"template": job["template"]}})
     classifier.train(classifier.prepare(few, few))
     with tempfile.TemporaryDirectory() as folder:
         classifier.save_pretrained(Path(folder) / "model")

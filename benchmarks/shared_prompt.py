@@ -1,8 +1,8 @@
-"""What does a prompt cost that stands before every text, if it is computed once?
+"""What does a template cost whose words stand before every text, if they are computed once?
 
     python -m benchmarks.shared_prompt [--quick]
 
-The same 40-token instruction before every review: given as `prompt=`, or pasted before each text.
+The same 40-token instruction before every review: given as `template=`, or pasted before each text.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def main() -> None:
     everyone = [
         Contender(
             "shared",
-            "benchmarks.ours:predict_prompted",
+            "benchmarks.ours:predict_in_template",
             "bf16",
-            {**job, "texts": str(texts_file("short")), "prompt": PROMPT},
+            {**job, "texts": str(texts_file("short")), "template": PROMPT + "{text}"},
         ),
         Contender("pasted", entry, "bf16", {**job, "texts": str(pasted)}),
         Contender("without prompt", entry, "bf16", {**job, "texts": str(texts_file("short"))}),

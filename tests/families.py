@@ -8,6 +8,7 @@ so that logits differ by more than 1 between texts and a mistake cannot hide in 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,6 +25,9 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen3Config,
 )
+
+from lasttoken.model.folder import LoadedModel
+from lasttoken.model.settling import settle_reading
 
 END_OF_TEXT = "<|endoftext|>"
 VOCABULARY = 260  # 256 bytes, end-of-text, beginning-of-text, and two rows nobody uses
@@ -109,6 +113,14 @@ def byte_tokenizer(*, adds_bos: bool = False) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, eos_token=END_OF_TEXT, bos_token="<s>" if adds_bos else None
     )
+
+
+def read_as(loaded: LoadedModel, **settings: object) -> LoadedModel:
+    """The same model, reading texts by other settings (see `settle_reading`)."""
+    tokenizer, reading = settle_reading(
+        loaded.tokenizer, loaded.classifier.hf_model.config, loaded.token_limit, **settings
+    )
+    return replace(loaded, tokenizer=tokenizer, record=replace(loaded.record, reading=reading))
 
 
 def save_decoder(folder: Path, family: str = "gpt2", *, seed: int = 0, adds_bos: bool = False,

@@ -400,7 +400,7 @@ def hostile_run(folder: Path, model: Path) -> Path:
     run = folder / SCRIPT  # its slash makes it two folders; the page shows the whole path
     train(
         data, "--text-column", SCRIPT, "--label-column", VECTOR, "--model", named,
-        "--output-dir", run, "--prompt", SCRIPT, "--slice-by", IMAGE, "--label-check",
+        "--output-dir", run, "--template", SCRIPT + "{text}", "--slice-by", IMAGE, "--label-check",
     )  # fmt: skip
     return run / "report.html"
 

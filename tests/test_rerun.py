@@ -114,7 +114,8 @@ def check_not_repeatable(outcome: Outcome, reason: str) -> None:
         ("--trainable", "probe"),
         ("--trainable", "probe", "--depth", "auto"),
         ("--depth", "1", "--precision", "auto", "--limit", "20"),
-        ("--checkpoint-minutes", "0", "--prompt", "review: ", "--fix-text"),
+        ("--checkpoint-minutes", "0", "--template", "review: {text}", "--fix-text"),
+        ("--long", "windows", "--max-length", "16", "--num-epochs", "1"),
     ],
     ids=" ".join,
 )

@@ -56,9 +56,9 @@ def searched(tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Searc
     read: list[str] = []
     real = preparation.tokenize
 
-    def tokenize(tokenizer: Any, texts: list[str], **options: Any) -> Any:
+    def tokenize(tokenizer: Any, texts: list[str], reading: Any, **options: Any) -> Any:
         read.extend(texts)
-        return real(tokenizer, texts, **options)
+        return real(tokenizer, texts, reading, **options)
 
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out:
         patch.setattr(preparation, "tokenize", tokenize)
@@ -224,14 +224,14 @@ def test_best_toml_gives_back_every_setting(
     lasttoken: Command, reviews: Path, tiny_gpt2: Path
 ) -> None:
     """Whatever a text may hold: quotes, line ends, signs beyond ASCII, control characters."""
-    prompt = 'a "quoted" \\ prompt\n\t\x7f\x01 ünï 😀: '
-    words = ("--model", tiny_gpt2, "--prompt", prompt, "--search", "depth", "--trainable", "probe",
-             "--validation", "0.25", "--seed", "7")  # fmt: skip
+    template = 'a "quoted" \\ prompt\n\t\x7f\x01 ünï 😀: {text}'
+    words = ("--model", tiny_gpt2, "--template", template, "--search", "depth",
+             "--trainable", "probe", "--validation", "0.25", "--seed", "7")  # fmt: skip
     assert lasttoken("tune", reviews, *words, "--output-dir", "search").code == 0
     config = parse(TrainConfig, [str(reviews), "--config", "search/best.toml"], program="lasttoken")
     depth = max(trials_of(Path("search")), key=lambda row: row["score"])["settings"]["depth"]
     assert config == TrainConfig(
-        data=str(reviews), model=str(tiny_gpt2), prompt=prompt, trainable="probe", depth=depth,
+        data=str(reviews), model=str(tiny_gpt2), template=template, trainable="probe", depth=depth,
         validation="0.25", seed=7,
     )  # fmt: skip
 

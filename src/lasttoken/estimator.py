@@ -72,8 +72,10 @@ class TextClassifier(Answerer, ClassifierMixin, Parameters):
         gradient_checkpointing: compute blocks anew in the backward pass: less memory, more time.
         depth: keep the first so many blocks; "auto" chooses by a cross-validated probe of every
             block on the training texts; None keeps all.
-        max_length: cut texts at this many tokens; None is the model's limit.
-        prompt: put in front of every text, in `fit` and at prediction; computed once a batch.
+        max_length: tokens that are read at once; None is the model's limit.
+        template: words around every text, "Review: {text} Good?", say; for pairs {text_pair} too.
+        long: "cut-end", "cut-start" or "cut-middle" of longer texts, or read all in "windows".
+        window_overlap: tokens that two windows share, at least; None is a quarter of a window.
         fix_text: repair broken Unicode with ftfy, in `fit` and at prediction.
         seed: of the validation split, the head, the order and dropout.
         precision: "auto" (bf16 where the device multiplies it natively), "fp32" or "bf16".
@@ -98,8 +100,8 @@ class TextClassifier(Answerer, ClassifierMixin, Parameters):
         """Fine-tune the model on labeled texts.
 
         Args:
-            texts: N strings: a list, array, Series or `datasets` column; or mappings with "text"
-                and "label".
+            texts: N strings: a list, array, Series or `datasets` column; or pairs of strings; or
+                mappings with "text", for pairs "text_pair", and "label".
             labels: N labels (str, int or bool); None if the texts carry them. Multi-label: N sets,
                 lists or tuples of labels, or an array (N, C) of 0 and 1. Regression: N numbers.
             validation: texts and labels that choose the epoch to keep; None sets a stratified
@@ -159,7 +161,9 @@ class TextClassifier(Answerer, ClassifierMixin, Parameters):
             validating,
             settings,
             max_length=self.max_length,
-            prompt=self.prompt,
+            template=self.template,
+            long=self.long,
+            window_overlap=self.window_overlap,
             task=task or self._task(),
             on_event=on_event,
         )
@@ -197,9 +201,8 @@ class TextClassifier(Answerer, ClassifierMixin, Parameters):
         self._become(
             prepared.loaded,
             ModelRecord(
-                max_length=prepared.max_length,
+                prepared.reading,
                 fix_text=self.fix_text,
-                prompt=self.prompt,
                 task=name_of(labels.kind),
                 label_separator=labels.separator,
                 model=self.model,

@@ -150,7 +150,7 @@ def test_a_text_file_in_another_encoding_is_named(tmp_path: Path) -> None:
 )
 def test_columns_are_guessed(columns: list[str], expected: tuple[str, str]) -> None:
     rows = [{name: "long text" if name == "b" else "x" for name in columns}]
-    assert choose_columns(columns, rows) == expected
+    assert choose_columns(columns, rows)[:2] == expected
 
 
 def test_guesses_are_told_with_the_flag_that_changes_them() -> None:
@@ -194,9 +194,9 @@ def test_a_guessed_label_that_never_repeats_is_refused() -> None:
 
 
 def test_prediction_needs_no_label_column() -> None:
-    assert choose_columns(["utterance"], [], need_label=False) == ("utterance", None)
-    assert choose_columns(["only"], [], need_label=False) == ("only", None)
-    assert choose_columns(["id", "text", "n"], [], need_label=False) == ("text", None)
+    assert choose_columns(["utterance"], [], need_label=False) == ("utterance", None, None)
+    assert choose_columns(["only"], [], need_label=False) == ("only", None, None)
+    assert choose_columns(["id", "text", "n"], [], need_label=False) == ("text", None, None)
 
 
 @pytest.mark.parametrize(

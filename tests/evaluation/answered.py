@@ -9,10 +9,11 @@ from scipy.special import expit, softmax
 
 from lasttoken.data.examples import Example
 from lasttoken.evaluation.baseline import TFIDF, TFIDF_RIDGE, BaselineResult, majority_baseline
+from lasttoken.evaluation.caveats import caveats, number_caveats, set_caveats
 from lasttoken.evaluation.decisions import Decisions, fit_decisions, fit_set_decisions
 from lasttoken.evaluation.evaluate import evaluation_dict
 from lasttoken.evaluation.failures import Failures, confident_errors
-from lasttoken.evaluation.headline import MACRO_F1, MEAN_ERROR, headline_verdict
+from lasttoken.evaluation.headline import ACCURACY, MACRO_F1, MEAN_ERROR
 from lasttoken.evaluation.multi_label.baselines import commonest_set_baseline
 from lasttoken.evaluation.multi_label.failures import set_failures
 from lasttoken.evaluation.multi_label.measure import set_evaluation_dict
@@ -21,13 +22,7 @@ from lasttoken.evaluation.regression.baselines import mean_baseline
 from lasttoken.evaluation.regression.measure import number_evaluation_dict, number_failures
 from lasttoken.evaluation.scored import ScoredExamples
 from lasttoken.evaluation.thresholds import thresholds_array
-from lasttoken.evaluation.verdict import (
-    caveats,
-    number_caveats,
-    ordinal_verdict,
-    set_caveats,
-    verdict,
-)
+from lasttoken.evaluation.verdict import ordinal_verdict, verdict
 
 HISTORY = [
     {
@@ -106,7 +101,7 @@ def numbers(
         seed=1,
     )
     failures = confident_errors(test.examples, test.targets, test.probs, labels)
-    told = {**metrics, "verdict": verdict(metrics), "caveats": caveats(metrics)}
+    told = {**metrics, "verdict": verdict(metrics, ACCURACY), "caveats": caveats(metrics)}
     return rest(told, failures, **more)
 
 
@@ -162,7 +157,7 @@ def set_numbers(
     failures = set_failures(examples, targets, probs, thresholds, labels)
     told = {
         **metrics,
-        "verdict": headline_verdict(metrics, MACRO_F1),
+        "verdict": verdict(metrics, MACRO_F1),
         "caveats": set_caveats(metrics),
     }
     return rest(told, failures, **more)
@@ -199,7 +194,7 @@ def value_numbers(name: str = "score", *, count: int = 60, **more: Any) -> Any:
     ]
     told = {
         **metrics,
-        "verdict": headline_verdict(metrics, MEAN_ERROR),
+        "verdict": verdict(metrics, MEAN_ERROR),
         "caveats": number_caveats(metrics),
     }
     more = {"training": {"history": history, "best_epoch": 2}, **more}

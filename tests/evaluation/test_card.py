@@ -14,9 +14,9 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
 from conftest import REVIEWS
+from lasttoken.evaluation.caveats import caveats
 from lasttoken.evaluation.report.card import model_card, write_model_card
 from lasttoken.evaluation.report.markdown import text
-from lasttoken.evaluation.verdict import caveats
 
 EVIL = [
     "<script>alert(1)</script>",
@@ -269,14 +269,17 @@ def test_limits_tell_what_is_cut(record: dict[str, Any]) -> None:
     ) in limits_of(model_card(THREE, changed, name="run"))
 
 
-def test_a_prompt_and_repaired_unicode_are_told_to_those_who_use_transformers_alone(
+def test_a_template_and_repaired_unicode_are_told_to_those_who_use_transformers_alone(
     record: dict[str, Any],
 ) -> None:
-    changed = {**record, "settings": {**record["settings"], "prompt": "a *b*", "fix_text": True}}
+    changed = {
+        **record,
+        "settings": {**record["settings"], "template": "a *b* {text}", "fix_text": True},
+    }
     card = model_card(THREE, changed, name="run")
-    assert "behind the prompt “a \\*b\\*”" in card
+    assert "inside the template “a \\*b\\* {text}”" in card
     assert "`ftfy.fix_text`" in card
-    assert "prompt" not in model_card(THREE, record, name="run")
+    assert "template" not in model_card(THREE, record, name="run")
 
 
 def test_a_card_can_be_made_of_many_labels_and_without_a_record() -> None:

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from families import END_OF_TEXT, FAMILIES, save_decoder
+from families import END_OF_TEXT, FAMILIES, read_as, save_decoder
 from lasttoken.data.labels import LabelSpec
 from lasttoken.errors import BackboneError
 from lasttoken.evaluation import explain as explain_module
@@ -45,10 +45,11 @@ IDS = np.array([0, 1, 2, 0, 1, 2])
 
 
 class Reader(Predictor):
-    """A predictor in fp32 on the CPU; what is given changes the model's record."""
+    """A predictor in fp32 on the CPU; what is given changes how it reads texts."""
 
-    def __init__(self, loaded: LoadedModel, **changes: object) -> None:
-        self.loaded_ = replace(loaded, record=replace(loaded.record, **changes))
+    def __init__(self, loaded: LoadedModel, *, fix_text: bool = False, **settings: object) -> None:
+        loaded = read_as(loaded, **settings)
+        self.loaded_ = replace(loaded, record=replace(loaded.record, fix_text=fix_text))
         self.device = "cpu"
         self.precision = "fp32"
 
@@ -120,8 +121,8 @@ def test_leaving_out_is_predicting_each_text_with_one_word_less(gpt2: LoadedMode
     assert max(abs(span.weight) for span in explanation) > 0.01
 
 
-def test_a_prompt_is_read_and_never_left_out(gpt2: LoadedModel) -> None:
-    reader = Reader(gpt2, prompt="Is this good? ")
+def test_a_template_is_read_and_never_left_out(gpt2: LoadedModel) -> None:
+    reader = Reader(gpt2, template="Is this good? {text}")
     [explanation] = explain_by_leaving_out(reader, ["two words"], np.array([0]))
     plain = Reader(gpt2)
     whole = prob(plain, "Is this good? two words", 0)
@@ -192,27 +193,37 @@ def test_leaving_out_words_of_a_long_text_stays_within_its_tokens(
 ) -> None:
     monkeypatch.setattr(explain_module, "MOST_TOKENS", 500)
     text = "word " * 20  # 100 tokens
-    for prompt in ("", "A prompt is shared: "):
-        [explanation] = explain_by_leaving_out(Reader(gpt2, prompt=prompt), [text], np.array([0]))
+    for template in (None, "A beginning is shared:\n{text}"):
+        reader = Reader(gpt2, template=template)
+        [explanation] = explain_by_leaving_out(reader, [text], np.array([0]))
         assert len(words(explanation)) == 5
         assert joined(explanation) == text
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.text(max_size=40), st.sampled_from(METHODS), st.booleans())
+@given(
+    st.text(max_size=40),
+    st.none() | st.text(max_size=40),
+    st.sampled_from(METHODS),
+    st.booleans(),
+    st.sampled_from(["cut-end", "cut-start", "cut-middle", "windows"]),
+)
 def test_the_spans_of_any_text_join_to_it(
-    gpt2: LoadedModel, text: str, method: Method, fix_text: bool
+    gpt2: LoadedModel, text: str, pair: str | None, method: Method, fix_text: bool, long: str
 ) -> None:
-    reader = Reader(gpt2, max_length=30, prompt="p: ", fix_text=fix_text)
-    [explanation] = explain(reader, [text], np.array([0]), method=method)
-    assert joined(explanation) == text
+    template = "p: {text}" if pair is None else "p: {text}; {text_pair}"
+    reader = Reader(gpt2, max_length=30, template=template, fix_text=fix_text, long=long,
+                    has_pairs=pair is not None)  # fmt: skip
+    pairs = None if pair is None else [pair]
+    [explanation] = explain(reader, [text], np.array([0]), pairs=pairs, method=method)
+    assert joined(explanation) == (text if pair is None else f"{text}\n{pair}")
     assert all(span.text for span in explanation)
     assert np.isfinite([span.weight for span in explanation]).all()
 
 
 @given(st.text())
 def test_words_stand_in_order_and_leave_only_white_space(text: str) -> None:
-    places = find_words(text, len(text))
+    places = find_words(text)
     ends = [0, *(end for _, end in places)]
     assert all(start < end for start, end in places)
     between = [text[end:start] for end, (start, _) in zip(ends, places, strict=False)]
@@ -232,7 +243,7 @@ def test_words_stand_in_order_and_leave_only_white_space(text: str) -> None:
     ],
 )
 def test_words_are_found_in_every_script(text: str, expected: list[str]) -> None:
-    assert [text[start:end] for start, end in find_words(text, len(text))] == expected
+    assert [text[start:end] for start, end in find_words(text)] == expected
 
 
 def test_as_many_label_ids_as_texts(gpt2: LoadedModel) -> None:
@@ -320,11 +331,13 @@ def test_where_only_the_last_token_is_read_it_alone_has_weight(tmp_path: Path) -
     assert explanation[4].weight == pytest.approx(way, abs=0.01)
 
 
-def test_what_the_tokenizer_adds_and_the_prompt_stand_in_the_baseline_too(tmp_path: Path) -> None:
+def test_what_the_tokenizer_adds_and_the_template_stand_in_the_baseline_too(
+    tmp_path: Path,
+) -> None:
     loaded = load(tmp_path / "model", "llama", adds_bos=True)
-    prompt, text = "Good? ", "it is"
+    prompt, text = "Good?\n", "it is"
     [explanation] = explain_by_gradients(
-        Reader(loaded, prompt=prompt), [text], np.array([0]), num_steps=200
+        Reader(loaded, template=prompt + "{text}"), [text], np.array([0]), num_steps=200
     )
     ids = loaded.tokenizer(prompt + text)["input_ids"]
     assert ids[0] == 257
@@ -407,14 +420,15 @@ def test_log_odds_are_those_of_the_probability() -> None:
 
 
 @pytest.mark.parametrize("fix_text", [False, True])
-@pytest.mark.parametrize("prompt", ["", "A prompt: "])
+@pytest.mark.parametrize("template", [None, "A prompt: {text} And?"])
+@pytest.mark.parametrize("long", ["cut-end", "cut-start", "cut-middle", "windows"])
 @pytest.mark.parametrize(
     "text", [*TEXTS, "&amp; l\u2019homme", "na\u00c3\u00afve  &lt;b&gt; caf\u00e9", "\x7f"]
 )
 def test_tokens_are_located_as_they_are_read(
-    gpt2: LoadedModel, text: str, prompt: str, fix_text: bool
+    gpt2: LoadedModel, text: str, template: str | None, fix_text: bool, long: str
 ) -> None:
-    reader = Reader(gpt2, max_length=40, prompt=prompt, fix_text=fix_text)
+    reader = Reader(gpt2, max_length=40, template=template, fix_text=fix_text, long=long)
     tokens = locate_tokens(reader.loaded_, text)
     assert np.array_equal(tokens.token_ids, reader.tokenize([text])[0])
     places = tokens.places[tokens.is_text]

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from answered import failed_baseline, ordinal_numbers, set_numbers, value_numbers
 
-from lasttoken.evaluation.headline import MACRO_F1, MEAN_ERROR, Headline, headline_verdict
-from lasttoken.evaluation.verdict import number_caveats, set_caveats
+from lasttoken.evaluation.caveats import number_caveats, set_caveats
+from lasttoken.evaluation.headline import MACRO_F1, MEAN_ERROR, Headline
+from lasttoken.evaluation.verdict import verdict
 
 
 def metrics_of(
@@ -45,7 +46,7 @@ def test_a_model_above_its_baselines_is_told_with_its_points_and_intervals() -> 
         "tfidf_logistic_regression": (0.4, 0.08, 0.12),
         "commonest_set": (0.02, 0.45, 0.51),
     }
-    assert headline_verdict(metrics_of(MACRO_F1, 0.5, rivals), MACRO_F1) == (
+    assert verdict(metrics_of(MACRO_F1, 0.5, rivals), MACRO_F1) == (
         "Macro F1 0.500 (1,000 test examples, all labels right in 400; 95 % interval 0.480 to "
         "0.520): 10.0 points (8.0 to 12.0) above TF-IDF + logistic regression (0.400) and 48.0 "
         "points (45.0 to 51.0) above always answering the commonest label set (0.020)."
@@ -54,7 +55,7 @@ def test_a_model_above_its_baselines_is_told_with_its_points_and_intervals() -> 
 
 def test_a_smaller_error_is_the_better_one() -> None:
     rivals = {"tfidf_ridge": (0.75, -0.3, -0.2), "mean": (1.0, -0.6, -0.4)}
-    assert headline_verdict(metrics_of(MEAN_ERROR, 0.5, rivals), MEAN_ERROR) == (
+    assert verdict(metrics_of(MEAN_ERROR, 0.5, rivals), MEAN_ERROR) == (
         "Mean absolute error 0.5 (1,000 test examples, R² 0.500; 95 % interval 0.48 to 0.52): "
         "0.25 (0.2 to 0.3) below TF-IDF + ridge regression (0.75) and 0.5 (0.4 to 0.6) below "
         "always answering the mean (1)."
@@ -71,7 +72,7 @@ def test_a_smaller_error_is_the_better_one() -> None:
 def test_a_baseline_that_wins_is_said_to_win(
     headline: Headline, rival: float, ends: tuple[float, float], name: str
 ) -> None:
-    text = headline_verdict(metrics_of(headline, 0.5, {name: (rival, *ends)}), headline)
+    text = verdict(metrics_of(headline, 0.5, {name: (rival, *ends)}), headline)
     assert text.startswith(f"The TF-IDF baseline wins: {headline.spoken} {headline.form(rival)} ag")
     assert text.endswith(
         "Use it instead, or train with more examples, more epochs or a larger model."
@@ -80,14 +81,14 @@ def test_a_baseline_that_wins_is_said_to_win(
 
 def test_a_lead_whose_interval_holds_zero_may_be_chance_and_a_tie_is_a_tie() -> None:
     lead = metrics_of(MACRO_F1, 0.5, {"commonest_set": (0.51, -0.03, 0.01)})
-    assert headline_verdict(lead, MACRO_F1).endswith(
+    assert verdict(lead, MACRO_F1).endswith(
         "A difference this small may be chance: its 95 % interval holds zero."
     )
-    assert "is ahead: macro F1 0.510 against 0.500" in headline_verdict(lead, MACRO_F1)
+    assert "is ahead: macro F1 0.510 against 0.500" in verdict(lead, MACRO_F1)
     tie = metrics_of(MEAN_ERROR, 0.5, {"mean": (0.5, -0.1, 0.1)})
-    assert headline_verdict(tie, MEAN_ERROR) == (
-        "A tie with the mean baseline: Mean absolute error 0.5 (1,000 test examples, R² 0.500; "
-        "95 % interval 0.48 to 0.52)."
+    assert verdict(tie, MEAN_ERROR) == (
+        "A tie with the mean baseline: both mean absolute error 0.5 (1,000 test examples, R² "
+        "0.500; 95 % interval 0.48 to 0.52)."
     )
 
 
@@ -95,7 +96,7 @@ def test_a_second_score_that_says_the_opposite_is_told() -> None:
     metrics = metrics_of(MEAN_ERROR, 0.5, {"mean": (0.6, -0.12, -0.08)}, rmse=0.9)
     metrics["baselines"]["mean"] |= {"rmse": 0.8}
     metrics["baselines"]["mean"]["difference"]["rmse"] = 0.1
-    assert headline_verdict(metrics, MEAN_ERROR).endswith(
+    assert verdict(metrics, MEAN_ERROR).endswith(
         "RMSE, which counts large errors more, says the opposite: 0.9 for the model, 0.8 for the "
         "mean baseline."
     )

@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 
 from lasttoken.data.examples import Example
 from lasttoken.evaluation.baseline import MAJORITY, TFIDF, BaselineResult
+from lasttoken.evaluation.caveats import caveats
 from lasttoken.evaluation.decisions import Decisions
-from lasttoken.evaluation.evaluate import ScoredExamples, evaluation_dict
+from lasttoken.evaluation.evaluate import evaluation_dict
+from lasttoken.evaluation.headline import ACCURACY
 from lasttoken.evaluation.metrics import classification_metrics
-from lasttoken.evaluation.verdict import caveats, verdict
+from lasttoken.evaluation.scored import ScoredExamples
+from lasttoken.evaluation.verdict import verdict as verdict_on
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -27,6 +30,10 @@ def ids_of(matrix: Pairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     ]
     true, predicted = np.array(pairs).T
     return true, predicted
+
+
+def verdict(metrics: dict[str, Any]) -> str:
+    return verdict_on(metrics, ACCURACY)
 
 
 def answers(matrix: Pairs, *baselines: tuple[str, Pairs | str]) -> dict[str, Any]:

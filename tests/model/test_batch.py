@@ -13,6 +13,7 @@ from lasttoken import BatchError, DatasetError, Gpt2ClassificationCollator
 from lasttoken.inference.prediction import budget_batches
 from lasttoken.model.batch import pack_examples, pad_left, unpad
 from lasttoken.model.packing import Packing, _ToSlots, _ToTokens
+from lasttoken.model.reading import Reading
 from lasttoken.model.tokens import tokenize
 
 
@@ -25,7 +26,7 @@ def test_a_packed_batch_lies_end_to_end_with_positions_that_restart() -> None:
     assert batch.input_ids.tolist() == [[*range(10, 23), 30, 31, 32, 40, 0]]
     assert batch.position_ids.tolist() == [[*range(13), 0, 1, 2, 0, 0]]
     assert batch.cu_seqlens.tolist() == [0, 13, 16, 17]
-    assert batch.owner.tolist() == [0, 1, 2]
+    assert batch.owner is None
 
 
 def test_a_short_batch_is_filled_up_to_16_tokens() -> None:
@@ -123,7 +124,7 @@ def test_every_token_has_one_slot_and_finds_back(lengths: list[int]) -> None:
 
 def test_texts_are_cut_counted_and_never_empty() -> None:
     texts = ["abcdef", "", "ab", END_OF_TEXT]
-    tokens = tokenize(byte_tokenizer(), texts, max_length=4)
+    tokens = tokenize(byte_tokenizer(), texts, Reading(4))
     assert tokens.num_tokens.tolist() == [6, 1, 2, 13]
     assert tokens.lengths.tolist() == [4, 1, 2, 4]
     assert tokens.truncated.tolist() == [True, False, False, True]
@@ -132,19 +133,19 @@ def test_texts_are_cut_counted_and_never_empty() -> None:
 
 
 def test_cutting_keeps_the_token_that_a_tokenizer_puts_in_front() -> None:
-    tokens = tokenize(byte_tokenizer(adds_bos=True), ["abcdef", ""], max_length=3)
+    tokens = tokenize(byte_tokenizer(adds_bos=True), ["abcdef", ""], Reading(3))
     assert tokens[0].tolist()[0] == 257
     assert len(tokens[0]) == 3
     assert tokens[1].tolist() == [257]
 
 
 def test_pairs_are_tokenized_together() -> None:
-    tokens = tokenize(byte_tokenizer(), ["ab"], pairs=["c"], max_length=9)
+    tokens = tokenize(byte_tokenizer(), ["ab"], Reading(9), pairs=["c"])
     assert len(tokens[0]) == 3
 
 
 def test_no_texts_are_no_tokens() -> None:
-    assert len(tokenize(byte_tokenizer(), [], max_length=4)) == 0
+    assert len(tokenize(byte_tokenizer(), [], Reading(4))) == 0
 
 
 @given(st.lists(st.integers(1, 50), max_size=40), st.integers(min_value=1, max_value=120))

@@ -14,6 +14,7 @@ from families import FAMILIES, save_decoder
 from lasttoken.model.batch import FILLER_TOKEN
 from lasttoken.model.embedding import SeenEmbedding, seen_tokens_only
 from lasttoken.model.folder import LoadedModel
+from lasttoken.model.reading import Reading
 from lasttoken.model.tokens import tokenize
 from lasttoken.training.loop import train
 from lasttoken.training.optim import make_optimizer, make_schedule
@@ -25,7 +26,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path: Path) -> LoadedModel:
 
 
 def seen_in(loaded: LoadedModel) -> np.ndarray:
-    token_ids = tokenize(loaded.tokenizer, TEXTS, max_length=400).token_ids
+    token_ids = tokenize(loaded.tokenizer, TEXTS, Reading(400)).token_ids
     return np.append(token_ids, FILLER_TOKEN)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import equivalences
 import numpy as np
@@ -13,7 +14,7 @@ from equivalences import LABELS, TEXTS, classify, tolerance
 from test_equivalences import load
 from transformers import BloomConfig, BloomForCausalLM
 
-from families import FAMILIES, byte_tokenizer
+from families import FAMILIES, byte_tokenizer, read_as
 from lasttoken import BackboneError
 from lasttoken.data.labels import LabelSpec
 from lasttoken.model.batch import Gpt2ClassificationCollator
@@ -49,8 +50,8 @@ def padded(tmp_path: Path) -> LoadedModel:
     return loaded
 
 
-def features_of(loaded: LoadedModel, prompt: str = "") -> np.ndarray:
-    texts = tokenize(loaded.tokenizer, TEXTS, max_length=loaded.token_limit, prompt=prompt)
+def features_of(loaded: LoadedModel) -> np.ndarray:
+    texts = tokenize(loaded.tokenizer, TEXTS, loaded.record.reading)
     features = np.zeros(features_shape(loaded.classifier, len(TEXTS)), dtype=np.float32)
     fill_features(features, loaded.classifier, texts, device=CPU, precision="fp32")
     return features
@@ -97,15 +98,23 @@ def test_a_configuration_that_cannot_describe_fewer_blocks_is_refused(
     assert len(find_blocks(model)) == 2
 
 
-@pytest.mark.parametrize("prompt", ["", "Is this review good? "])
+@pytest.mark.parametrize(
+    "reading",
+    [
+        {},
+        {"template": "Is this review good? {text} So?"},
+        {"long": "windows", "max_length": 40, "template": "Good? {text}"},
+    ],
+    ids=str,
+)
 def test_the_features_are_what_the_head_of_each_cut_model_reads(
-    loaded: LoadedModel, prompt: str
+    loaded: LoadedModel, reading: dict[str, Any]
 ) -> None:
-    features = features_of(loaded, prompt)
-    texts = [prompt + text for text in TEXTS]
+    loaded = read_as(loaded, **reading)
+    features = features_of(loaded)
     for depth in (2, 1):
         loaded.classifier.cut(depth)
-        logits = classify(loaded, texts)
+        logits = classify(loaded, TEXTS)
         found = head_on(loaded, features[depth - 1])
         assert (found - logits).abs().max() <= tolerance(logits), depth
 

@@ -34,6 +34,7 @@ from lasttoken.model.folder import (
     load_for_training,
     save_model_folder,
 )
+from lasttoken.model.reading import Reading
 from lasttoken.model.tokens import tokenize
 
 LABELS = LabelSpec(("bad", "good"))
@@ -71,7 +72,7 @@ def test_loading_and_saving_say_nothing(
     with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
         warnings.simplefilter("error")
         loaded = load_for_training(decoder, LABELS, seed=1)
-        record = ModelRecord(max_length=100)
+        record = ModelRecord(Reading(100))
         save_model_folder(tmp_path / "saved", loaded.classifier, loaded.tokenizer, record)
     assert not caplog.records
     assert capfd.readouterr() == ("", "")
@@ -91,7 +92,7 @@ def test_gelu_is_fused_while_running_and_keeps_its_name_in_the_config(
     assert NewGELUActivation not in kinds
     assert kinds.count(torch.nn.GELU) == 2
     save_model_folder(
-        tmp_path / "saved", loaded.classifier, loaded.tokenizer, ModelRecord(max_length=9)
+        tmp_path / "saved", loaded.classifier, loaded.tokenizer, ModelRecord(Reading(9))
     )
     config = json.loads((tmp_path / "saved" / "config.json").read_text())
     assert config["activation_function"] == "gelu_new"
@@ -121,7 +122,7 @@ def test_training_may_start_from_a_classifier_whose_head_is_kept_with_its_order(
     first = load_for_training(decoder, LabelSpec(("good", "bad")), seed=1)
     assert first.head_is_new
     folder = tmp_path / "saved"
-    save_model_folder(folder, first.classifier, first.tokenizer, ModelRecord(max_length=9))
+    save_model_folder(folder, first.classifier, first.tokenizer, ModelRecord(Reading(9)))
     again = load_for_training(folder, LABELS, seed=2)
     assert not again.head_is_new
     assert again.classifier.labels.labels == ("good", "bad")
@@ -132,9 +133,9 @@ def test_training_may_start_from_a_classifier_whose_head_is_kept_with_its_order(
 def test_load_model_gives_the_labels_the_ids_asked_for(decoder: Path, tmp_path: Path) -> None:
     first = load_for_training(decoder, LabelSpec(("neg", "pos")), seed=1)
     folder = tmp_path / "saved"
-    save_model_folder(folder, first.classifier, first.tokenizer, ModelRecord(max_length=99))
+    save_model_folder(folder, first.classifier, first.tokenizer, ModelRecord(Reading(99)))
     model, tokenizer = load_model(str(folder), ["pos", "neg"], device="cpu")
-    batch = pack_examples([tokenize(tokenizer, ["some words"], max_length=99)[0]]).to_inputs()
+    batch = pack_examples([tokenize(tokenizer, ["some words"], Reading(99))[0]]).to_inputs()
     with torch.no_grad():
         expected = first.classifier(**batch).logits.flip(1)
         assert torch.equal(model(**batch).logits, expected)
@@ -148,7 +149,7 @@ def test_a_head_for_other_labels_is_made_anew(
 ) -> None:
     first = load_for_training(decoder, LABELS, seed=1)
     folder = tmp_path / "saved"
-    save_model_folder(folder, first.classifier, first.tokenizer, ModelRecord(max_length=9))
+    save_model_folder(folder, first.classifier, first.tokenizer, ModelRecord(Reading(9)))
     again = load_for_training(folder, LabelSpec(labels), seed=1)
     assert again.head_is_new
     assert again.classifier.labels.labels == labels
@@ -158,7 +159,7 @@ def test_a_head_for_other_labels_is_made_anew(
 def test_a_saved_folder_is_as_open_as_any_new_file(decoder: Path, tmp_path: Path) -> None:
     loaded = load_for_training(decoder, LABELS, seed=1)
     folder = tmp_path / "saved"
-    save_model_folder(folder, loaded.classifier, loaded.tokenizer, ModelRecord(max_length=9))
+    save_model_folder(folder, loaded.classifier, loaded.tokenizer, ModelRecord(Reading(9)))
     (tmp_path / "plain").write_text("")
     expected = stat.S_IMODE((tmp_path / "plain").stat().st_mode)
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {expected}
@@ -169,7 +170,7 @@ def test_saved_tokenizers_pad_right_cut_at_the_limit_and_split_special_tokens(
 ) -> None:
     loaded = load_for_training(decoder, LABELS, seed=1)
     folder = tmp_path / "saved"
-    save_model_folder(folder, loaded.classifier, loaded.tokenizer, ModelRecord(max_length=7))
+    save_model_folder(folder, loaded.classifier, loaded.tokenizer, ModelRecord(Reading(7)))
     saved = json.loads((folder / "tokenizer_config.json").read_text())
     assert saved["padding_side"] == "right"
     assert saved["model_max_length"] == 7
@@ -212,7 +213,7 @@ def test_a_family_that_cannot_be_packed_is_read_padded_and_says_why(
     assert loaded.classifier.proof.path == "padded"
     assert loaded.classifier.proof.reason == reason
     texts = ["a", "some words", "a much longer text about nothing", END_OF_TEXT]
-    tokens = tokenize(loaded.tokenizer, texts, max_length=64)
+    tokens = tokenize(loaded.tokenizer, texts, Reading(64))
     rows = [tokens[index] for index in range(len(texts))]
     with torch.no_grad():
         together = loaded.classifier(**pack_examples(rows).to_inputs()).logits
@@ -283,10 +284,10 @@ def test_positions_that_scale_with_the_longest_text_are_not_used(tmp_path: Path)
 def test_an_earlier_runs_cut_does_not_limit_the_next_run(decoder: Path, tmp_path: Path) -> None:
     first = load_for_training(decoder, LABELS, seed=1)
     folder = tmp_path / "saved"
-    save_model_folder(folder, first.classifier, first.tokenizer, ModelRecord(max_length=7))
+    save_model_folder(folder, first.classifier, first.tokenizer, ModelRecord(Reading(7)))
     again = load_for_training(folder, LABELS, seed=1)
     assert again.token_limit == again.tokenizer.model_max_length == 512
-    assert load_for_prediction(folder).record.max_length == 7
+    assert load_for_prediction(folder).record.reading.max_length == 7
 
 
 def test_weights_without_a_place_in_the_model_are_named(decoder: Path) -> None:
@@ -319,7 +320,7 @@ def test_anyones_classifier_of_a_decoder_loads_without_our_record(tmp_path: Path
     byte_tokenizer().save_pretrained(tmp_path / "theirs")
     loaded = load_for_prediction(tmp_path / "theirs")
     assert loaded.classifier.labels.labels == ("ham", "spam")
-    assert loaded.record.max_length == loaded.token_limit == 512
+    assert loaded.record.reading.max_length == loaded.token_limit == 512
 
 
 def test_a_tokenizer_without_end_of_text_is_refused(decoder: Path) -> None:
@@ -333,7 +334,7 @@ def test_a_tokenizer_without_end_of_text_is_refused(decoder: Path) -> None:
 
 def test_every_blocks_last_token_state_is_at_hand(decoder: Path) -> None:
     loaded = load_for_training(decoder, LABELS, seed=1)
-    tokens = tokenize(loaded.tokenizer, ["one", "another text"], max_length=64)
+    tokens = tokenize(loaded.tokenizer, ["one", "another text"], Reading(64))
     batch = pack_examples([tokens[0], tokens[1]]).to_inputs()
     with torch.no_grad():
         states = loaded.classifier.last_token_states(**batch)  # (B, blocks + 1, H)
@@ -347,8 +348,13 @@ def test_every_blocks_last_token_state_is_at_hand(decoder: Path) -> None:
         ("temperature", 0, "temperature 0 is no number above 0"),
         ("temperature", -1, "temperature -1 is no number above 0"),
         ("temperature", float("inf"), "temperature inf is no number above 0"),
-        ("max_length", "x", "max_length 'x' is no whole number above 0"),
-        ("prompt", None, "prompt None is no str"),
+        ("reading", {"max_length": "x"}, "max_length 'x' is no whole number above 0"),
+        ("reading", {"max_length": 9, "long": "x"}, "long 'x' is none of cut-end, "),
+        ("reading", {"max_length": 9, "before": "x"}, "before 'x' is no list of token ids"),
+        ("reading", {"max_length": 9, "template": "x"}, "--template 'x': no {text}"),
+        ("reading", {"max_length": 9, "after": [7]}, "its tokenizer makes the tokens [64]"),
+        ("reading", None, "'NoneType' object is not iterable"),
+        ("format", 1, "format 1, of an older lasttoken"),
     ],
 )
 def test_a_record_that_was_changed_by_hand_is_refused(

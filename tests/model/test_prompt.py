@@ -1,4 +1,4 @@
-"""A prompt that many texts share is computed once a batch, and nothing else changes."""
+"""The beginning of a template is computed once a batch, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -11,32 +11,36 @@ import torch
 from equivalences import TEXTS, tolerance
 from test_equivalences import load
 
-from families import FAMILIES, byte_tokenizer, save_decoder
+from families import FAMILIES, read_as, save_decoder
 from lasttoken import TextClassifier
 from lasttoken.errors import ConfigError
 from lasttoken.inference.prediction import predict_logits
 from lasttoken.model.batch import Batch, pack_examples
-from lasttoken.model.folder import LoadedModel, ModelRecord
-from lasttoken.model.tokens import prompt_tokens, tokenize
+from lasttoken.model.folder import LoadedModel
+from lasttoken.model.frame import plain_reading, remove_frame
+from lasttoken.model.tokens import tokenize
 
 PROMPT = "Say whether the following review is a good one: "
+TEMPLATE = PROMPT + "{text}"
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    return load(tmp_path_factory.mktemp("decoder") / "model", request.param)
+    loaded = load(tmp_path_factory.mktemp("decoder") / "model", request.param)
+    return read_as(loaded, template=TEMPLATE)
 
 
 def batches(loaded: LoadedModel, texts: tuple[str, ...] = TEXTS) -> tuple[Batch, Batch]:
     """The same texts behind the prompt, unshared and shared; the last one has no prompt."""
-    tokenized = tokenize(loaded.tokenizer, texts, max_length=500, prompt=PROMPT)
+    reading = loaded.record.reading
+    tokenized = tokenize(loaded.tokenizer, texts, reading)
     rows = [tokenized[index] for index in range(len(texts))]
-    rows[-1] = rows[-1][len(tokenized.prompt) :]
+    rows[-1] = rows[-1][len(reading.prompt) :]
     targets = torch.arange(len(rows)) % 3
     return (
         pack_examples(rows, targets=targets),
-        pack_examples(rows, targets=targets, prompt=tokenized.prompt),
+        pack_examples(rows, targets=targets, prompt=reading.prompt),
     )
 
 
@@ -70,7 +74,7 @@ def test_a_text_behind_a_prompt_does_not_depend_on_its_neighbors(loaded: LoadedM
 
 
 def test_a_family_read_padded_gets_the_prompt_in_front_of_each_text(tmp_path: Path) -> None:
-    loaded = load(tmp_path / "model", "llama")
+    loaded = read_as(load(tmp_path / "model", "llama"), template=TEMPLATE)
     whole, shared = batches(loaded)
     with torch.no_grad():
         expected = loaded.classifier(**whole.to_inputs()).logits
@@ -78,14 +82,6 @@ def test_a_family_read_padded_gets_the_prompt_in_front_of_each_text(tmp_path: Pa
         loaded.classifier._read = loaded.classifier._read_padded
         found = loaded.classifier(**shared.to_inputs()).logits
     assert (found - expected).abs().max() <= tolerance(expected)
-
-
-def test_the_prompts_tokens_are_those_that_nothing_behind_it_changes() -> None:
-    tokenizer = byte_tokenizer(adds_bos=True)
-    assert prompt_tokens(tokenizer, "").tolist() == []
-    tokens = prompt_tokens(tokenizer, "Review:")
-    assert tokens[0] == 257
-    assert len(tokens) == 1 + len("Review:")
 
 
 def test_an_equal_text_is_computed_once_and_gets_the_same_answer(loaded: LoadedModel) -> None:
@@ -100,38 +96,41 @@ def test_an_equal_text_is_computed_once_and_gets_the_same_answer(loaded: LoadedM
     loaded.classifier.forward = counting
     done: list[int] = []
     try:
-        tokenized = tokenize(loaded.tokenizer, texts, max_length=400)
+        tokenized = tokenize(loaded.tokenizer, texts, loaded.record.reading)
         logits = predict_logits(
             loaded.classifier, tokenized, device=CPU, precision="fp32",
             on_event=lambda event: done.append(event.done),
         )  # fmt: skip
     finally:
         del loaded.classifier.forward
-    assert sum(seen) == 3
+    assert sum(seen) == 1 + 3  # the beginning of the template, and three texts
     assert done[-1] == len(texts)
     assert np.array_equal(logits[0], logits[2])
     assert np.array_equal(logits[0], logits[3])
     assert not np.array_equal(logits[0], logits[1])
 
 
-def test_a_fitted_classifier_keeps_its_prompt(tmp_path: Path) -> None:
+def test_a_fitted_classifier_keeps_its_template(tmp_path: Path) -> None:
     decoder = save_decoder(tmp_path / "decoder")
     texts, labels = [f"{w} film {n}" for n in range(20) for w in ("fine", "bad")], ["+", "-"] * 20
-    classifier = TextClassifier(str(decoder), num_epochs=1, prompt=PROMPT, precision="fp32")
+    classifier = TextClassifier(str(decoder), num_epochs=1, template=TEMPLATE, precision="fp32")
     classifier.fit(texts, labels)
     classifier.save_pretrained(tmp_path / "model")
     again = TextClassifier.from_pretrained(tmp_path / "model", precision="fp32")
-    assert again.prompt == PROMPT
+    assert again.template == TEMPLATE
     assert np.array_equal(again.predict_proba(texts), classifier.predict_proba(texts))
     plain = TextClassifier.from_pretrained(tmp_path / "model", precision="fp32")
-    plain.loaded_ = replace(plain.loaded_, record=ModelRecord(max_length=400))
+    tokenizer = plain.loaded_.tokenizer
+    remove_frame(tokenizer, plain.loaded_.record.reading)
+    record = replace(plain.loaded_.record, reading=plain_reading(tokenizer, 400))
+    plain.loaded_ = replace(plain.loaded_, record=record)
     by_hand = plain.predict_proba([PROMPT + text for text in texts])
     assert np.abs(by_hand - classifier.predict_proba(texts)).max() <= 1e-5
     assert not np.allclose(plain.predict_proba(texts), by_hand)
 
 
-def test_a_prompt_that_leaves_no_room_is_refused(tmp_path: Path) -> None:
+def test_a_template_that_leaves_no_room_is_refused(tmp_path: Path) -> None:
     decoder = save_decoder(tmp_path / "decoder")
-    classifier = TextClassifier(str(decoder), prompt=PROMPT, max_length=20)
+    classifier = TextClassifier(str(decoder), template=TEMPLATE, max_length=20)
     with pytest.raises(ConfigError, match="leaves no room for a text"):
         classifier.fit([f"text {n}" for n in range(40)], ["pos", "neg"] * 20)

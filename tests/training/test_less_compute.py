@@ -92,19 +92,26 @@ def collator_of(prepared: PreparedTraining) -> Gpt2ClassificationCollator:
     return Gpt2ClassificationCollator(
         prepared.loaded.tokenizer,
         prepared.loaded.classifier.labels,
-        prepared.max_length,
-        prompt=prepared.training.texts.prompt,
+        reading=prepared.reading,
     )
 
 
 # the cache
 
 
-@pytest.mark.parametrize("prompt", ["", "Is this review good? "])
+@pytest.mark.parametrize(
+    "reading",
+    [
+        {},
+        {"template": "Is this review good? {text}"},
+        {"template": "Good? {text} So?", "long": "windows", "max_length": 22},
+    ],
+    ids=str,
+)
 def test_cached_states_give_the_logits_and_gradients_of_the_frozen_blocks(
-    family_decoder: str, prompt: str
+    family_decoder: str, reading: dict[str, Any]
 ) -> None:
-    prepared = prepared_for(family_decoder, trainable="last-1", prompt=prompt)
+    prepared = prepared_for(family_decoder, trainable="last-1", **reading)
     classifier = prepared.loaded.classifier
     classifier.eval()
     results = []

@@ -205,6 +205,23 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     assert set(trace.read_text().splitlines()) == case.order
 
 
+def test_a_stopped_run_over_windows_goes_on_bit_for_bit(tiny_gpt2: Path, tmp_path: Path) -> None:
+    """Frozen blocks, a template, and several windows a text: 9 tokens of text in each."""
+    words = (
+        "--trainable",
+        "last-1",
+        "--template",
+        "What to say about {text}?",
+        "--long",
+        "windows",
+    )
+    with Runs(tmp_path) as runs:
+        case = Case(runs, write_reviews(tmp_path / "reviews.csv"), tiny_gpt2, *words)
+        assert case.run("stopped", by=signal.SIGTERM, stop_at_batch=13) == 143
+        case.check("stopped")
+        assert "going on from checkpoint 0000" in runs.printed()
+
+
 def test_a_stopped_run_is_saved_at_the_step_at_hand(case: Case) -> None:
     assert case.run("saved", by=signal.SIGTERM, stop_at_batch=10) == 143
     checkpoints = case.folder / "saved" / "checkpoints"

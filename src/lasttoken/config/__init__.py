@@ -12,22 +12,29 @@ from typing import Annotated, Literal
 
 from typing_extensions import Doc
 
+from lasttoken.config.finished import CompareConfig, RerunConfig
 from lasttoken.config.tasks import LabelColumns, LabelOrder, LabelSeparator, Task, check_task
 from lasttoken.errors import ConfigError
 from lasttoken.settings import Sampling, check_learning, check_ranges, parse_depth
+from lasttoken.template import LongTexts, check_reading
+
+__all__ = [
+    "DEFAULT_MODEL", "CheckConfig", "CompareConfig", "EvaluateConfig", "ExplainMethod",
+    "InputFormat", "PrecisionName", "PredictConfig", "RerunConfig", "TrainConfig", "TuneConfig",
+]  # fmt: skip
 
 PrecisionName = Literal["auto", "fp32", "bf16"]
 InputFormat = Literal["auto", "csv", "tsv", "jsonl", "parquet", "text"]
 ExplainMethod = Literal["leave-one-out", "integrated-gradients", "none"]
 
 # What `train` and `evaluate` are asked to report alike.
-_SliceBy = Annotated[
-    str | None, Doc("columns, separated by commas, by which accuracy is told apart")
-]
+_SliceBy = Annotated[str | None, Doc("columns, comma between, by which accuracy is told apart")]
 _PrecisionAtLeast = Annotated[
     float | None, Doc("look for thresholds that give every label this precision")
 ]
 _Explain = Annotated[ExplainMethod, Doc("how the words that mattered are found")]
+_LabelColumn = Annotated[str | None, Doc("column that holds the label [guessed, printed]")]
+_TextPairColumn = Annotated[str | None, Doc("column that holds a second text [as in training]")]
 _LabelCheck = Annotated[bool, Doc("look for labels that are probably wrong")]
 
 DEFAULT_MODEL = "gpt2"
@@ -47,9 +54,8 @@ class TrainConfig:
     model: Annotated[str, Doc("Hub id, local folder, .gguf file, or smollm2")] = DEFAULT_MODEL
     output_dir: Annotated[str | None, Doc("run folder [runs/<data>-<model>]")] = None
     text_column: Annotated[str | None, Doc("column that holds the text [guessed, printed]")] = None
-    label_column: Annotated[str | None, Doc("column that holds the label [guessed, printed]")] = (
-        None
-    )
+    label_column: _LabelColumn = None
+    text_pair_column: Annotated[str | None, Doc("column that holds a second text [none]")] = None
     task: Task = "single-label"
     label_separator: LabelSeparator = "|"
     label_columns: LabelColumns = None
@@ -60,8 +66,10 @@ class TrainConfig:
     encoding: Annotated[str, Doc("encoding of text files")] = "utf-8"
     fix_text: Annotated[bool, Doc("repair broken Unicode (ftfy), now and at prediction")] = False
     skip_bad_rows: Annotated[bool, Doc("leave out and count unusable rows")] = False
-    max_length: Annotated[int | None, Doc("cut texts at this many tokens [model's limit]")] = None
-    prompt: Annotated[str, Doc("put in front of every text, now and at prediction")] = ""
+    max_length: Annotated[int | None, Doc("tokens that are read at once [model's limit]")] = None
+    template: Annotated[str | None, Doc(r'words around texts: "{text}\nSentiment:" [none]')] = None
+    long: Annotated[LongTexts, Doc("cut longer texts so, or read them in windows")] = "cut-end"
+    window_overlap: Annotated[int | None, Doc("tokens that windows share [a quarter]")] = None
     num_epochs: Annotated[int, Doc("passes over the training examples")] = 3
     batch_size: Annotated[int, Doc("examples of one batch")] = 32
     gradient_accumulation_steps: Annotated[int, Doc("batches added up before a step")] = 1
@@ -134,7 +142,7 @@ class TrainConfig:
             ),
             not_negative=(
                 "weight_decay", "warmup_fraction", "checkpoint_minutes", "lora_dropout",
-                "focal_gamma",
+                "focal_gamma", "window_overlap",
             ),
             below_one=("warmup_fraction", "precision_at_least", "lora_dropout"),
             at_most_one=("layer_decay",),
@@ -142,6 +150,7 @@ class TrainConfig:
         )  # fmt: skip
         check_learning(self)
         parse_depth(self.depth)
+        check_reading(self.template, self.long, self.window_overlap)
         check_task(self.task, self.label_separator, self.label_columns, self.label_order)
 
 
@@ -179,6 +188,7 @@ class EvaluateConfig:
     data: Annotated[str, Doc("labeled text, as for train; a test split is used if there is one")]
     text_column: Annotated[str | None, Doc("column that holds the text [as in training]")] = None
     label_column: Annotated[str | None, Doc("column that holds the label [as in training]")] = None
+    text_pair_column: _TextPairColumn = None
     label_columns: Annotated[str | None, Doc("columns of 0 and 1 [as in training]")] = None
     encoding: Annotated[str, Doc("encoding of text files")] = "utf-8"
     skip_bad_rows: Annotated[bool, Doc("leave out and count unusable rows")] = False
@@ -211,6 +221,7 @@ class PredictConfig:
     output: Annotated[str | None, Doc(".csv/.tsv/.jsonl/.parquet [standard output, CSV]")] = None
     format: Annotated[InputFormat, Doc("of the input; auto: by its name, lines for -")] = "auto"
     text_column: Annotated[str | None, Doc("column that holds the text [as in training]")] = None
+    text_pair_column: _TextPairColumn = None
     encoding: Annotated[str, Doc("encoding of the input")] = "utf-8"
     skip_bad_rows: Annotated[bool, Doc("leave out and count unusable rows")] = False
     precision: Annotated[PrecisionName, Doc("auto: bf16 where the device multiplies it")] = "auto"
@@ -248,24 +259,6 @@ class PredictConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareConfig:
-    """Compare runs on the test examples that all of them answered, in one report."""
-
-    runs: Annotated[tuple[str, ...], Doc("two or more runs, or folders RUN/evaluations/DATA")]
-    output_dir: Annotated[str | None, Doc("folder of the comparison [runs/A-vs-B]")] = None
-    overwrite: Annotated[bool, Doc("replace an earlier comparison")] = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class RerunConfig:
-    """Repeat a finished run from its record; exit code 0 (the same weights) or 1 (others)."""
-
-    run: Annotated[str, Doc("run folder; it is only read")]
-    output_dir: Annotated[str | None, Doc("folder of the new run [RUN-rerun]")] = None
-    overwrite: Annotated[bool, Doc("replace an existing run folder")] = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class CheckConfig:
     """Look for what is wrong with labeled text; exit code 0, 1 (warnings) or 2 (errors)."""
 
@@ -275,9 +268,8 @@ class CheckConfig:
     model: Annotated[str | None, Doc("tell lengths in its tokens, and what it would cut")] = None
     max_length: Annotated[int | None, Doc("cut texts at this many tokens [model's limit]")] = None
     text_column: Annotated[str | None, Doc("column that holds the text [guessed, printed]")] = None
-    label_column: Annotated[str | None, Doc("column that holds the label [guessed, printed]")] = (
-        None
-    )
+    label_column: _LabelColumn = None
+    text_pair_column: Annotated[str | None, Doc("column that holds a second text [none]")] = None
     task: Task = "single-label"
     label_separator: LabelSeparator = "|"
     label_columns: LabelColumns = None

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lasttoken.data.examples import Example, fold_text
+from lasttoken.data.examples import Example, copy_key, fold_text
 from lasttoken.data.findings import Finding, by_severity, counted, finding_about, listed, quoted
 from lasttoken.data.tasks import Task
 from lasttoken.data.unicode import fix_texts
@@ -148,7 +148,7 @@ def _conflicting_labels(splits: Splits) -> Iterator[Finding]:
             "conflicting_labels",
             "warning",
             f"{counted(len(groups), 'text')} with more than one label, such as {labels} for "
-            f"{quoted(first[0][1].text)}",
+            f"{quoted(first[0][1].whole_text)}",
             "decide on one label for each, or leave these texts out",
             [member for group in groups for member in group],
         )
@@ -156,8 +156,8 @@ def _conflicting_labels(splits: Splits) -> Iterator[Finding]:
 
 def _shared_texts(splits: Splits) -> Iterator[Finding]:
     for split in ("validation", "test"):
-        known = {fold_text(example.text) for example in splits.get("train", ())}
-        shared = [example for example in splits.get(split, ()) if fold_text(example.text) in known]
+        known = {copy_key(example) for example in splits.get("train", ())}
+        shared = [example for example in splits.get(split, ()) if copy_key(example) in known]
         if shared:
             yield finding_about(
                 "shared_texts",
@@ -185,7 +185,7 @@ def _copies(splits: Splits) -> Iterator[Finding]:
 
 
 def _empty_texts(splits: Splits) -> Iterator[Finding]:
-    empty = [(split, example) for split, example in _all(splits) if not example.text.strip()]
+    empty = [(split, example) for split, example in _all(splits) if not example.whole_text.strip()]
     if empty:
         yield finding_about(
             "empty_texts",
@@ -197,7 +197,7 @@ def _empty_texts(splits: Splits) -> Iterator[Finding]:
 
 
 def _lost_characters(splits: Splits) -> Iterator[Finding]:
-    replaced = [member for member in _all(splits) if _REPLACED in member[1].text]
+    replaced = [member for member in _all(splits) if _REPLACED in member[1].whole_text]
     if replaced:
         yield finding_about(
             "lost_characters",
@@ -211,16 +211,16 @@ def _lost_characters(splits: Splits) -> Iterator[Finding]:
 
 def _broken_unicode(splits: Splits) -> Iterator[Finding]:
     everyone = list(_all(splits))
-    fixed = fix_texts([example.text for _, example in everyone])
+    fixed = fix_texts([example.whole_text for _, example in everyone])
     pairs = zip(everyone, fixed, strict=True)
-    broken = [(member, text) for member, text in pairs if _is_repair(member[1].text, text)]
+    broken = [(member, text) for member, text in pairs if _is_repair(member[1].whole_text, text)]
     if broken:
         (_, first), repaired = broken[0]
         yield finding_about(
             "broken_unicode",
             "warning",
             f"{counted(len(broken), 'text')} with broken or unusual Unicode, such as "
-            f"{quoted(first.text)}, repaired {quoted(repaired)}",
+            f"{quoted(first.whole_text)}, repaired {quoted(repaired)}",
             "--fix-text repairs them, in training and at prediction",
             [member for member, _ in broken],
         )
@@ -232,16 +232,16 @@ def _is_repair(text: str, fixed: str) -> bool:
 
 
 def _invisible_characters(splits: Splits) -> Iterator[Finding]:
-    found = [member for member in _all(splits) if _INVISIBLE.search(member[1].text)]
-    fixed = fix_texts([example.text for _, example in found])
+    found = [member for member in _all(splits) if _INVISIBLE.search(member[1].whole_text)]
+    fixed = fix_texts([example.whole_text for _, example in found])
     # Broken Unicode may look like control characters; that is told as what it is.
     invisible = [
         member
         for member, text in zip(found, fixed, strict=True)
-        if not _is_repair(member[1].text, text)
+        if not _is_repair(member[1].whole_text, text)
     ]
     if invisible:
-        characters = {c for _, example in invisible for c in _INVISIBLE.findall(example.text)}
+        characters = {c for _, example in invisible for c in _INVISIBLE.findall(example.whole_text)}
         names = [f"U+{ord(character):04X}" for character in sorted(characters)]
         yield finding_about(
             "invisible_characters",
@@ -254,7 +254,7 @@ def _invisible_characters(splits: Splits) -> Iterator[Finding]:
 
 def _lengths(splits: Splits) -> Iterator[Finding]:
     for split, examples in splits.items():
-        lengths = np.array([len(example.text) for example in examples])
+        lengths = np.array([len(example.whole_text) for example in examples])
         if len(lengths):
             quartiles = np.percentile(lengths, [0, 25, 50, 75, 100]).astype(int).tolist()
             yield Finding(
@@ -276,7 +276,7 @@ def _copies_of(splits: Splits) -> list[list[tuple[str, Example]]]:
     """Return the examples of each distinct text, case and white space folded."""
     groups: dict[str, list[tuple[str, Example]]] = {}
     for split, example in _all(splits):
-        groups.setdefault(fold_text(example.text), []).append((split, example))
+        groups.setdefault(copy_key(example), []).append((split, example))
     return list(groups.values())
 
 

@@ -26,10 +26,11 @@ SampleRows = Sequence[Mapping[str, str | None]]
 
 
 class ColumnChoice(NamedTuple):
-    """The chosen columns; `label` is None where no label is needed."""
+    """The chosen columns; `label` is None where none is needed, `pair` where texts stand alone."""
 
     text: str
     label: str | None
+    pair: str | None = None
 
 
 def choose_columns(
@@ -37,6 +38,7 @@ def choose_columns(
     sample_rows: SampleRows,
     text_column: str | None = None,
     label_column: str | None = None,
+    pair_column: str | None = None,
     *,
     need_label: bool = True,
     source: str = "",
@@ -49,19 +51,25 @@ def choose_columns(
         sample_rows: some rows of the table; guesses look into them.
         text_column: the user's choice, or None to guess.
         label_column: the user's choice, or None to guess.
+        pair_column: of a second text, which is never guessed; None where texts stand alone.
         need_label: False for prediction, which needs a text only.
         source: the file's name, for messages.
         on_event: told each guess in a `Note`.
 
     Raises:
-        DatasetError: a given column is not there, one is given for both, or none can be guessed.
+        DatasetError: a given column is not there, one is given twice, or none can be guessed.
     """
     where = f"{source}: " if source else ""
-    for flag, given in (("--text-column", text_column), ("--label-column", label_column)):
+    flags = ("--text-column", "--label-column", "--text-pair-column")
+    for flag, given in zip(flags, (text_column, label_column, pair_column), strict=True):
         if given is not None and given not in columns:
             raise missing_column(columns, given, flag, where)
     if text_column is not None and text_column == label_column:
         raise _one_for_both(columns, text_column, where)
+    if pair_column is not None:
+        if pair_column in (text_column, label_column):
+            raise _taken_for_pair(columns, pair_column, where)
+        columns = [column for column in columns if column != pair_column]
     text = text_column or _known(columns, TEXT_NAMES, (label_column,))
     label = label_column or _known(columns, LABEL_NAMES, (text,))
     if len(columns) == 1 and not need_label:
@@ -78,7 +86,7 @@ def choose_columns(
     if need_label and label_column is None and label is not None:
         _check_guessed_label(label, sample_rows, where)
         _tell("label", label, on_event)
-    return ColumnChoice(text, label if need_label or label_column else None)
+    return ColumnChoice(text, label if need_label or label_column else None, pair_column)
 
 
 def missing_column(columns: Sequence[str], given: str, flag: str, where: str) -> DatasetError:
@@ -103,6 +111,14 @@ def _one_for_both(columns: Sequence[str], given: str, where: str) -> DatasetErro
         f"{where}column {given!r} is given as the text and as the label",
         expected="two columns out of " + ", ".join(repr(name) for name in columns),
         remedy=f"--{kind}-column {_quoted(other) if other else 'NAME'}",
+    )
+
+
+def _taken_for_pair(columns: Sequence[str], given: str, where: str) -> DatasetError:
+    return DatasetError(
+        f"{where}column {given!r} is given as the second text and as the text or the label",
+        expected="three columns out of " + ", ".join(repr(name) for name in columns),
+        remedy="--text-pair-column NAME",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lasttoken.data.python_labels import is_missing, label_string
@@ -23,6 +23,7 @@ class Example:
         file: the file or data set it came from, as shown in messages.
         row: 1-based data row in `file` (the header is not counted; 1 for a .txt file).
         extra: the other columns, null cells left out.
+        text_pair: a second text that the label is about as well, or None.
     """
 
     text: str
@@ -30,6 +31,12 @@ class Example:
     file: str = ""
     row: int = 0
     extra: Mapping[str, str] = field(default_factory=dict)
+    text_pair: str | None = None
+
+    @property
+    def whole_text(self) -> str:
+        """Return the text; with a pair, the two texts, a line each, as they are shown."""
+        return self.text if self.text_pair is None else f"{self.text}\n{self.text_pair}"
 
 
 def examples_from_python(
@@ -38,7 +45,8 @@ def examples_from_python(
     """Make examples of lists, arrays, Series, or columns of a `datasets` data set.
 
     Args:
-        texts: strings; without `labels` also mappings with "text" and "label".
+        texts: strings; pairs of strings, as tuples or lists; or mappings with "text", for pairs
+            "text_pair", and without `labels` "label".
         labels: str, int, bool or numpy scalars, one a text; each becomes `str(label)`. Of a
             multi-label task, sets, lists or tuples of them; of a regression, numbers.
         task: what the labels mean.
@@ -51,19 +59,41 @@ def examples_from_python(
     items = list(texts)
     if labels is None and items and isinstance(items[0], Mapping):
         return _examples_from_mappings(items, _label_names(texts), task)
-    checked = [_checked_text(text, position) for position, text in enumerate(items)]
+    examples = [_example_from_python(text, position) for position, text in enumerate(items)]
     if labels is None:
-        return tuple(Example(text, row=row) for row, text in enumerate(checked, start=1))
+        return tuple(examples)
     _check_container(labels, "labels")
     names = [label_string(label, position, task) for position, label in enumerate(labels)]
-    if len(names) != len(checked):
+    if len(names) != len(examples):
         raise DatasetError(
-            f"{len(checked):,} texts but {len(names):,} labels",
+            f"{len(examples):,} texts but {len(names):,} labels",
             expected="one label for every text",
             remedy="pass two sequences of equal length",
         )
-    pairs = zip(checked, names, strict=True)
-    return tuple(Example(text, label, row=row) for row, (text, label) in enumerate(pairs, start=1))
+    return tuple(
+        replace(example, label=label) for example, label in zip(examples, names, strict=True)
+    )
+
+
+def second_texts(examples: Sequence[Example]) -> list[str] | None:
+    """Return the second text of every example, or None where they have none.
+
+    Raises:
+        DatasetError: some examples have one and others have not.
+    """
+    pairs = [example.text_pair for example in examples]
+    found = [pair for pair in pairs if pair is not None]
+    if not found:
+        return None
+    if len(found) < len(pairs):
+        alone = examples[pairs.index(None)]
+        raise DatasetError(
+            f"{len(found):,} of {len(pairs):,} texts come with a second one; the first without it: "
+            f"{alone.file or 'the data'}, row {alone.row:,}",
+            expected="a second text for every text, or for none",
+            remedy='leave these rows out, or give them an empty one: (text, "")',
+        )
+    return found
 
 
 def check_labeled(examples: Sequence[Example]) -> None:
@@ -89,6 +119,12 @@ def check_labeled(examples: Sequence[Example]) -> None:
 def fold_text(text: str) -> str:
     """Return the form in which two texts count as copies: case and white space folded."""
     return " ".join(text.casefold().split())
+
+
+def copy_key(example: Example) -> str:
+    """Return what two examples share that are copies: the folded text, or both texts folded."""
+    folded = fold_text(example.text)
+    return folded if example.text_pair is None else f"{folded}\0{fold_text(example.text_pair)}"
 
 
 def has_lone_surrogate(text: str) -> bool:
@@ -134,14 +170,35 @@ def _examples_from_mappings(items: list[Any], label_names: Any, task: Task) -> t
             if label_names is not None and isinstance(label, int) and label >= 0:
                 label = label_names.int2str(int(label))
             label = label_string(label, position, task)
-        text = _checked_text(item["text"], position)
+        text, pair = _texts_of_mapping(item, position)
         extra = {
             str(key): str(value)
             for key, value in item.items()
-            if key not in ("text", "label") and not is_missing(value)
+            if key not in ("text", "text_pair", "label") and not is_missing(value)
         }
-        examples.append(Example(text, label, row=position + 1, extra=extra))
+        examples.append(Example(text, label, row=position + 1, extra=extra, text_pair=pair))
     return tuple(examples)
+
+
+def _example_from_python(item: object, position: int) -> Example:
+    """Make an unlabeled example of a string, two strings, or a mapping with both."""
+    pair = None
+    if isinstance(item, Mapping) and "text" in item:
+        text, pair = _texts_of_mapping(item, position)
+    elif isinstance(item, tuple | list) and len(item) == 2:
+        text, pair = (_checked_text(each, position) for each in item)
+    else:
+        text = _checked_text(item, position)
+    return Example(text, row=position + 1, text_pair=pair)
+
+
+def _texts_of_mapping(item: Mapping[Any, Any], position: int) -> tuple[str, str | None]:
+    pair = item.get("text_pair")
+    has_pair = not is_missing(pair)
+    return (
+        _checked_text(item["text"], position),
+        _checked_text(pair, position) if has_pair else None,
+    )
 
 
 def _label_names(texts: object) -> Any:  # noqa: ANN401 - a `datasets` ClassLabel or None

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from lasttoken.data.columns import ColumnChoice, choose_columns, missing_column
 from lasttoken.data.examples import Example, examples_from_python
@@ -33,6 +34,15 @@ __all__ = [
 
 _PROGRESS_ROWS = 1000
 _SINGLE_LABEL = Task()
+_FLAGS = ("--text-column", "--label-column", "--text-pair-column")
+
+
+class _GivenColumns(NamedTuple):
+    """The user's choices; None is left to a guess."""
+
+    text: str | None
+    label: str | None
+    pair: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +54,14 @@ class LabeledData:
         splits: examples by "train", "validation" and "test"; "train" alone if it is not split.
         text_column: the column that held the text, or None where there are no columns.
         label_column: the column that held the label, or None where there are no columns.
+        pair_column: the column that held the second text, or None where there is none.
     """
 
     name: str
     splits: Mapping[str, tuple[Example, ...]]
     text_column: str | None = None
     label_column: str | None = None
+    pair_column: str | None = None
 
     def all_examples(self) -> tuple[Example, ...]:
         """Return the examples of all splits, one split after the other."""
@@ -61,6 +73,7 @@ def read_labeled(
     *,
     text_column: str | None = None,
     label_column: str | None = None,
+    pair_column: str | None = None,
     task: Task = _SINGLE_LABEL,
     encoding: str = "utf-8",
     skip_bad_rows: bool = False,
@@ -72,6 +85,7 @@ def read_labeled(
         data: movie-reviews, a table, a folder of tables, a tree of .txt files, or a Hub id.
         text_column: guessed from the column names if None.
         label_column: guessed from the column names if None.
+        pair_column: of a second text; None where texts stand alone.
         task: what the labels mean; may name one column for each label.
         encoding: of text files; a byte order mark wins over it.
         skip_bad_rows: leave out and count the rows that cannot be used.
@@ -81,20 +95,22 @@ def read_labeled(
         DatasetError: nothing is there, or a file, column, row, text or label cannot be used.
     """
     check_encoding(encoding)
+    given = _GivenColumns(text_column, label_column, pair_column)
     if data == SAMPLE_NAME:
         if Path(data).exists():
             on_event(Note(f"{data} is the sample; the local path is ./{data}", is_warning=True))
+        _refuse_pair_column(data, pair_column)
         check_label_columns((), task, label_column, data)
         return LabeledData(SAMPLE_NAME, _canonical(read_movie_reviews(on_event), task))
     path = Path(data).expanduser()
     if not path.exists() and not _is_path_like(data):
         readers = hub_readers(data, skip_bad_rows=skip_bad_rows, on_event=on_event)
-        name = data.replace("/", "-")
-        return _read_tables(name, readers, text_column, label_column, task, on_event)
+        return _read_tables(data.replace("/", "-"), readers, given, task, on_event)
     path = find_path(data)
     if path.is_dir():
         files = _split_tables(path)
         if not files:
+            _refuse_pair_column(data, pair_column)
             check_label_columns((), task, label_column, data)
             splits = _canonical(read_tree(path, encoding=encoding, on_event=on_event), task)
             return LabeledData(Path(os.path.abspath(path)).name, splits)
@@ -108,7 +124,7 @@ def read_labeled(
         )
         for split, file in files.items()
     }
-    return _read_tables(name, readers, text_column, label_column, task, on_event)
+    return _read_tables(name, readers, given, task, on_event)
 
 
 def locate_data(data: str) -> None:
@@ -177,18 +193,16 @@ def _split_tables(folder: Path) -> dict[str, Path]:
 def _read_tables(
     name: str,
     readers: Mapping[str, RowReader],
-    text_column: str | None,
-    label_column: str | None,
+    given: _GivenColumns,
     task: Task,
     on_event: EventCallback,
 ) -> LabeledData:
     first = next(iter(readers.values()))
-    check_label_columns(first.columns, task, label_column, first.name)
+    check_label_columns(first.columns, task, given.label, first.name)
     chosen = choose_columns(
         [column for column in first.columns if column not in task.columns],
         first.sample,
-        text_column,
-        label_column,
+        *given,
         need_label=not task.columns,
         source=first.name,
         on_event=on_event,
@@ -200,21 +214,22 @@ def _read_tables(
         split: _read_table(reader, chosen, task, split, on_event)
         for split, reader in readers.items()
     }
-    return LabeledData(name, splits, chosen.text, chosen.label)
+    return LabeledData(name, splits, *chosen)
 
 
 def _read_table(
     reader: RowReader, chosen: ColumnChoice, task: Task, split: str, on_event: EventCallback
 ) -> tuple[Example, ...]:
-    text_column, label_column = chosen
+    text_column, label_column, pair_column = chosen
     check_label_columns(reader.columns, task, label_column, reader.name)
-    for column, flag in ((text_column, "--text-column"), (label_column, "--label-column")):
+    for column, flag in zip(chosen, _FLAGS, strict=True):
         if column is not None and column not in reader.columns:
             raise missing_column(reader.columns, column, flag, f"{reader.name}: ")
     label_columns = task.columns if label_column is None else (label_column,)
-    needed = {text_column, *label_columns}
+    pair_columns = () if pair_column is None else (pair_column,)
+    needed = (text_column, *label_columns, *pair_columns)
     examples = []
-    for number, row in reader.require(text_column, *label_columns):
+    for number, row in reader.require(*needed):
         try:
             label = label_of(row, label_column, task, f"{reader.name}: row {number:,}")
         except DatasetError as error:
@@ -223,7 +238,9 @@ def _read_table(
         extra = {
             key: value for key, value in row.items() if value is not None and key not in needed
         }
-        examples.append(Example(str(row[text_column]), label, reader.name, number, extra))
+        text = str(row[text_column])
+        pair = None if pair_column is None else row[pair_column]
+        examples.append(Example(text, label, reader.name, number, extra, pair))
         if len(examples) % _PROGRESS_ROWS == 0:
             on_event(Progress("read", len(examples), None, "rows", split))
     if not examples:
@@ -247,3 +264,12 @@ def _canonical(
         )
         for split, examples in splits.items()
     }
+
+
+def _refuse_pair_column(data: str, pair_column: str | None) -> None:
+    if pair_column is not None:
+        raise DatasetError(
+            f"{data}: has no columns, so no column {pair_column!r} of second texts",
+            expected="a table: .csv, .tsv, .jsonl or .parquet",
+            remedy="leave --text-pair-column out, or name a table",
+        )

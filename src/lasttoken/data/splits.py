@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lasttoken.data.examples import Example, fold_text
+from lasttoken.data.examples import Example, copy_key
 from lasttoken.data.stratify import limit_examples, required_label, set_aside
 from lasttoken.data.tasks import Task
 from lasttoken.errors import DatasetError
@@ -103,10 +103,11 @@ def split_examples(
 
 
 def fingerprint(examples: Iterable[Example]) -> str:
-    """Return the SHA-256 (hex) over all labels and texts in their order."""
+    """Return the SHA-256 (hex) over all labels and texts, second ones too, in their order."""
     digest = hashlib.sha256()
     for example in examples:
-        for part in (example.label, example.text):
+        pair = () if example.text_pair is None else (example.text_pair,)
+        for part in (example.label, example.text, *pair):
             # The length in front makes ("ab", "c") and ("a", "bc") different.
             content = b"" if part is None else part.encode("utf-8", "surrogatepass")
             digest.update(b"-;" if part is None else b"%d;" % len(content))
@@ -163,7 +164,7 @@ def _check_labels_known(examples: _Examples, labels: set[str], name: str, task: 
 def tell_leaks(
     train: _Examples, others: _Examples, name: str, on_event: EventCallback, *, where: str = "the"
 ) -> None:
-    """Warn of texts that stand in training data too: copies, as `fold_text` sees them.
+    """Warn of texts that stand in training data too: copies, as `copy_key` sees them.
 
     Args:
         train: what was or will be trained on.
@@ -172,8 +173,8 @@ def tell_leaks(
         on_event: told the count, if there are any.
         where: whose training data it is, for the message.
     """
-    known = {fold_text(example.text) for example in train}
-    count = sum(fold_text(example.text) in known for example in others)
+    known = {copy_key(example) for example in train}
+    count = sum(copy_key(example) in known for example in others)
     if count:
         text = f"{count:,} of {len(others):,} {name} texts stand in {where} training data too"
         on_event(Note(text, is_warning=True))

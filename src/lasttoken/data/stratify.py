@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from lasttoken.data.examples import Example, fold_text
+from lasttoken.data.examples import Example, copy_key
 from lasttoken.data.tasks import Task
 from lasttoken.errors import DatasetError
 from lasttoken.events import EventCallback, Note
@@ -34,7 +34,7 @@ def set_aside(
         return {"train": train}
     copies: dict[str, list[int]] = {}
     for place, example in enumerate(train):
-        copies.setdefault(fold_text(example.text), []).append(place)
+        copies.setdefault(copy_key(example), []).append(place)
     groups = list(copies.values())
     most = int(min(fractions.values()) * len(groups))  # ranges of numbers that every part can have
     strata = task.strata([required_label(example) for example in train], most)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from lasttoken.data.examples import Example
 from lasttoken.events import EventCallback, Note, ignore
@@ -19,11 +19,12 @@ def check_unicode(
     examples: Sequence[Example], *, fix: bool, on_event: EventCallback = ignore
 ) -> tuple[Example, ...]:
     """Count the texts that ftfy would change, and tell; with `fix`, return them repaired."""
-    fixed = fix_texts([example.text for example in examples])
+    repaired = tuple(_repaired(examples))
     changed = [
-        (example.text, text)
-        for example, text in zip(examples, fixed, strict=True)
-        if text != example.text
+        (before, after)
+        for old, new in zip(examples, repaired, strict=True)
+        for before, after in ((old.text, new.text), (old.text_pair, new.text_pair))
+        if before is not None and after is not None and before != after
     ]
     if changed:
         before, after = _shown_difference(*changed[0])
@@ -36,12 +37,7 @@ def check_unicode(
                 is_warning=not fix,
             )
         )
-    if not fix or not changed:
-        return tuple(examples)
-    return tuple(
-        example if example.text == text else dataclasses.replace(example, text=text)
-        for example, text in zip(examples, fixed, strict=True)
-    )
+    return repaired if fix else tuple(examples)
 
 
 def fix_texts(texts: Sequence[str]) -> list[str]:
@@ -54,6 +50,16 @@ def fix_texts(texts: Sequence[str]) -> list[str]:
         for place in suspects:
             fixed[place] = ftfy.fix_text(texts[place])
     return fixed
+
+
+def _repaired(examples: Sequence[Example]) -> Iterator[Example]:
+    """Yield the examples with both texts as ftfy repairs them."""
+    texts = fix_texts([example.text for example in examples])
+    pairs = iter(fix_texts([e.text_pair for e in examples if e.text_pair is not None]))
+    for example, text in zip(examples, texts, strict=True):
+        pair = None if example.text_pair is None else next(pairs)
+        is_sound = text == example.text and pair == example.text_pair
+        yield example if is_sound else dataclasses.replace(example, text=text, text_pair=pair)
 
 
 def _shown_difference(before: str, after: str) -> tuple[str, str]:

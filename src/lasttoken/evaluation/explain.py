@@ -76,6 +76,7 @@ def explain(
     texts: Sequence[str],
     label_ids: NDArray[np.int64],
     *,
+    pairs: Sequence[str] | None = None,
     method: Method = "leave-one-out",
     on_event: EventCallback = ignore,
 ) -> list[Explanation]:
@@ -87,6 +88,7 @@ def explain(
         predictor: a fitted classifier.
         texts: B strings.
         label_ids: (B,) the label explained in each text, such as the predicted one.
+        pairs: B second texts, or None; what is explained is then each `Example.whole_text`.
         method: see this module's beginning.
         on_event: hears `Progress("explain", ...)`.
 
@@ -102,7 +104,7 @@ def explain(
         "leave-one-out": explain_by_leaving_out,
         "integrated-gradients": explain_by_gradients,
     }
-    return methods[method](predictor, texts, label_ids, on_event=on_event)
+    return methods[method](predictor, texts, label_ids, pairs=pairs, on_event=on_event)
 
 
 def explain_by_leaving_out(
@@ -110,33 +112,40 @@ def explain_by_leaving_out(
     texts: Sequence[str],
     label_ids: NDArray[np.int64],
     *,
+    pairs: Sequence[str] | None = None,
     on_event: EventCallback = ignore,
 ) -> list[Explanation]:
     """Return p(label | text) - p(label | text without the word) as each word's weight.
 
     A word is left out with the white space in front of it, the first one with that behind it. All
-    texts without one of their words are read in one pass, in the predictor's precision. Words
-    behind the point where a text is cut at `max_length` are not left out: their weight is 0.
-    Leaving out a word of a text that is cut lets in what stood behind the cut.
+    texts without one of their words are read in one pass, in the predictor's precision. Words of a
+    part that is cut away are not left out: their weight is 0. Leaving out a word of a text that is
+    cut lets in what stood behind the cut.
 
     A text is divided into at most `MOST_SPANS` spans, and into so few that all it takes is about
     `MOST_TOKENS` tokens; they hold equally many words, give or take one.
 
     Args, returns and errors are those of `explain`.
     """
-    tokenized = predictor.tokenize(texts)
+    tokenized = predictor.tokenize(texts, pairs)
+    work = tokenized.work.tolist()
     places: list[list[Place]] = []
-    for index, text in enumerate(texts):
-        is_cut = tokenized.truncated[index] and has_places(predictor.loaded_)
-        end = locate_tokens(predictor.loaded_, text).end if is_cut else len(text)
-        length = max(1, int(tokenized.lengths[index]) - len(tokenized.prompt))
-        most = min(MOST_SPANS, max(1, MOST_TOKENS // length))
-        places.append(group_words(find_words(text, end), most))
-    variants = [leave_out(text, place) for text, own in zip(texts, places, strict=True)
-                for place in own]  # fmt: skip
+    variants: list[tuple[str, ...]] = []
+    for index, members in enumerate(_members(texts, pairs)):
+        words = [find_words(member) for member in members]
+        if tokenized.truncated[index] and has_places(predictor.loaded_):
+            tokens = locate_tokens(predictor.loaded_, *members)
+            words = [tokens.read_words(own) for own in _shifted(words, members)]
+            words = _shifted(words, members, back=True)
+        own = _grouped(words, min(MOST_SPANS, max(1, MOST_TOKENS // work[index])))
+        variants += _variants(members, own)
+        places.append([place for group in _shifted(own, members) for place in group])
     owner = np.repeat(np.arange(len(texts)), np.array([len(own) for own in places], dtype=np.int64))
+    everything = [*_members(texts, pairs), *variants]
     logits = predictor.predict_logits(
-        predictor.tokenize([*texts, *variants]), phase="explain", on_event=on_event
+        predictor.tokenize(*_columns(everything, pairs is not None)),
+        phase="explain",
+        on_event=on_event,
     )
     probs = predictor.probs(logits)
     whole = np.array(
@@ -145,8 +154,8 @@ def explain_by_leaving_out(
     left = probs[len(texts) :][np.arange(len(variants)), np.asarray(label_ids)[owner]]
     weights = whole[owner] - left
     return [
-        _spans(text, own, weights[owner == index])
-        for index, (text, own) in enumerate(zip(texts, places, strict=True))
+        _spans("\n".join(members), own, weights[owner == index])
+        for index, (members, own) in enumerate(zip(_members(texts, pairs), places, strict=True))
     ]
 
 
@@ -155,13 +164,14 @@ def explain_by_gradients(
     texts: Sequence[str],
     label_ids: NDArray[np.int64],
     *,
+    pairs: Sequence[str] | None = None,
     num_steps: int = NUM_STEPS,
     on_event: EventCallback = ignore,
 ) -> list[Explanation]:
     """Return the integrated gradients of the label's log odds, summed over each word's tokens.
 
-    Computed in fp32, one text at a time, whatever its length. The prompt, and special tokens that
-    the tokenizer adds, are the same at both ends of the way and weigh nothing. A token's weight is
+    Computed in fp32, one text at a time, whatever its length. What template and tokenizer put
+    around it is the same at both ends of the way and weighs nothing. A token's weight is
     shared equally by its characters; white space counts to the word behind it. At most `MOST_SPANS`
     spans, as with `explain_by_leaving_out`.
 
@@ -175,9 +185,13 @@ def explain_by_gradients(
     keep_freed_memory()
     explanations: list[Explanation] = []
     num_doubtful = 0
-    for text, label_id in zip(texts, np.asarray(label_ids).tolist(), strict=True):
-        tokens = locate_tokens(loaded, text)
-        places = group_words(find_words(text, tokens.end), MOST_SPANS)
+    for members, label_id in zip(
+        _members(texts, pairs), np.asarray(label_ids).tolist(), strict=True
+    ):
+        tokens = locate_tokens(loaded, *members)
+        words = _shifted([find_words(member) for member in members], members)
+        places = [place for own in _grouped([tokens.read_words(each) for each in words], MOST_SPANS)
+                  for place in own]  # fmt: skip
         weights = np.zeros(len(places))
         if places:
             attributions = token_attributions(
@@ -186,10 +200,11 @@ def explain_by_gradients(
                 blank_tokens(loaded, tokens),
                 label_id,
                 num_steps=num_steps,
+                window_length=loaded.record.reading.window_length,
             )
             weights = _share(attributions.by_token, tokens, places)
             num_doubtful += not attributions.adds_up
-        explanations.append(_spans(text, places, weights))
+        explanations.append(_spans("\n".join(members), places, weights))
         on_event(Progress("explain", len(explanations), len(texts), "texts"))
     if num_doubtful:
         on_event(
@@ -200,6 +215,41 @@ def explain_by_gradients(
             )
         )
     return explanations
+
+
+def _members(texts: Sequence[str], pairs: Sequence[str] | None) -> list[tuple[str, ...]]:
+    """Return each text, or each text and its pair."""
+    return [(text,) for text in texts] if pairs is None else list(zip(texts, pairs, strict=True))
+
+
+def _columns(members: list[tuple[str, ...]], has_pairs: bool) -> list[list[str]]:
+    """Return all texts, and all second ones if there are any."""
+    return [[each[place] for each in members] for place in range(1 + has_pairs)]
+
+
+def _shifted(
+    words: list[list[Place]], members: tuple[str, ...], *, back: bool = False
+) -> list[list[Place]]:
+    """Return places in each member as places in the whole text; the other way round if `back`."""
+    starts = [0, -1 - len(members[0]) if back else 1 + len(members[0])]
+    return [[(start + shift, stop + shift) for start, stop in own]
+            for own, shift in zip(words, starts, strict=False)]  # fmt: skip
+
+
+def _grouped(words: list[list[Place]], most: int) -> list[list[Place]]:
+    """Join the words of each member until there are at most so many spans in all, or one each."""
+    total = sum(map(len, words))
+    room = [max(1, most // len(words), most - (total - len(own))) for own in words]
+    return [group_words(own, share) for own, share in zip(words, room, strict=True)]
+
+
+def _variants(members: tuple[str, ...], places: list[list[Place]]) -> list[tuple[str, ...]]:
+    """Return the members without one of their spans, for each span."""
+    return [
+        (*members[:number], leave_out(members[number], place), *members[number + 1 :])
+        for number, own in enumerate(places)
+        for place in own
+    ]
 
 
 def _share(

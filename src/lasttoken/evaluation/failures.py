@@ -88,7 +88,7 @@ def fitting_on_a_page(
     rows: list[int] = []
     room, num_too_long = MOST_CHARACTERS, 0
     for row in order.tolist():
-        size = len(examples[row].text)
+        size = len(examples[row].whole_text)
         if len(rows) == limit:
             break
         if size <= room:
@@ -128,7 +128,7 @@ def confused_pairs(
                 "examples": [
                     {
                         **place_of(examples[row]),
-                        "text": shorten(examples[row].text),
+                        "text": shorten(examples[row].whole_text),
                         "probability": float(confidence[row]),
                     }
                     for row in surest[:TEXTS_OF_A_PAIR].tolist()
@@ -145,4 +145,4 @@ def shorten(text: str, limit: int = LONGEST_SHOWN) -> str:
 
 def place_of(example: Example) -> dict[str, Any]:
     """Return where an example stands, and its text."""
-    return {"file": example.file, "row": example.row, "text": example.text}
+    return {"file": example.file, "row": example.row, "text": example.whole_text}

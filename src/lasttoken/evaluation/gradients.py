@@ -60,6 +60,7 @@ def token_attributions(
     label_id: int,
     *,
     num_steps: int,
+    window_length: int | None = None,
 ) -> Attributions:
     """Return what each token of one text adds to the log odds of a label, in fp32.
 
@@ -74,6 +75,7 @@ def token_attributions(
         label_id: of the label whose log odds are explained.
         num_steps: points on the way at which a gradient is taken, at least 1; and four times as
             many if it does not add up.
+        window_length: see `batch.pack_examples`.
     """
     from captum.attr import IntegratedGradients
 
@@ -82,7 +84,8 @@ def token_attributions(
 
     def answer(embedded: Tensor) -> Tensor:
         """Return log odds (S,) for the embeddings (S, L, H) of S texts."""
-        batch = to_device(pack_examples([token_ids] * len(embedded)).to_inputs(), device)
+        copies = pack_examples([token_ids] * len(embedded), window_length=window_length)
+        batch = to_device(copies.to_inputs(), device)
         with _embedding_answers(table, embedded.flatten(0, 1)):
             logits = classifier(**batch).logits
         return log_odds(logits, label_id)

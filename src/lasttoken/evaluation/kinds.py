@@ -17,10 +17,11 @@ from lasttoken.evaluation.baseline import (
     majority_baseline,
     tfidf_baseline,
 )
+from lasttoken.evaluation.caveats import caveats, number_caveats, set_caveats
 from lasttoken.evaluation.decisions import Decisions
 from lasttoken.evaluation.evaluate import evaluation_dict
 from lasttoken.evaluation.failures import Failures, confident_errors
-from lasttoken.evaluation.headline import ACCURACY, MACRO_F1, MEAN_ERROR, Headline, headline_verdict
+from lasttoken.evaluation.headline import ACCURACY, MACRO_F1, MEAN_ERROR, Headline
 from lasttoken.evaluation.metrics import LabelIds
 from lasttoken.evaluation.multi_label.baselines import commonest_set_baseline, set_tfidf_baseline
 from lasttoken.evaluation.multi_label.failures import set_failures
@@ -32,13 +33,7 @@ from lasttoken.evaluation.regression.measure import number_evaluation_dict, numb
 from lasttoken.evaluation.regression.metrics import Numbers
 from lasttoken.evaluation.scored import ScoredExamples
 from lasttoken.evaluation.thresholds import thresholds_array
-from lasttoken.evaluation.verdict import (
-    caveats,
-    number_caveats,
-    ordinal_verdict,
-    set_caveats,
-    verdict,
-)
+from lasttoken.evaluation.verdict import ordinal_verdict, verdict
 from lasttoken.events import EventCallback
 
 
@@ -51,13 +46,21 @@ class LabeledTexts:
 
 
 @dataclass(frozen=True)
+class LabeledSplits:
+    """What baselines learn from, and what they are scored on."""
+
+    train: LabeledTexts
+    validation: LabeledTexts
+    test: LabeledTexts
+
+
+@dataclass(frozen=True)
 class Kind:
     """How the answers of one kind of task are measured and told.
 
     Attributes:
         targets: labels as in `Example.label` to the truth that is scored against.
-        baselines: training, validation and test texts, labels, seed and `on_event` to the
-            baselines, the better one first.
+        baselines: texts, labels, seed and `on_event` to the baselines, the better one first.
         measure: see `evaluate.evaluation_dict`.
         failures: scored examples, labels and decisions to the worst answers.
         verdict: `metrics.json` to a sentence or two.
@@ -70,7 +73,9 @@ class Kind:
     """
 
     targets: Callable[[LabelSpec, Sequence[str]], NDArray[Any]]
-    baselines: Callable[..., tuple[BaselineResult[Scores], ...]]
+    baselines: Callable[
+        [LabeledSplits, Sequence[str], int, EventCallback], tuple[BaselineResult[Scores], ...]
+    ]
     measure: Callable[..., dict[str, Any]]
     failures: Callable[[ScoredExamples, Sequence[str], Decisions], Failures]
     verdict: Callable[[Mapping[str, Any]], str]
@@ -95,14 +100,9 @@ def _numbers(labels: LabelSpec, texts: Sequence[str]) -> Numbers:
 
 
 def _id_baselines(
-    train: LabeledTexts,
-    validation: LabeledTexts,
-    test: LabeledTexts,
-    labels: Sequence[str],
-    *,
-    seed: int,
-    on_event: EventCallback,
+    splits: LabeledSplits, labels: Sequence[str], seed: int, on_event: EventCallback
 ) -> tuple[BaselineResult[Scores], ...]:
+    train, test = splits.train, splits.test
     return (
         tfidf_baseline(
             train.texts, train.targets, test.texts, test.targets, labels,
@@ -113,36 +113,25 @@ def _id_baselines(
 
 
 def _set_baselines(
-    train: LabeledTexts,
-    validation: LabeledTexts,
-    test: LabeledTexts,
-    labels: Sequence[str],
-    *,
-    seed: int,
-    on_event: EventCallback,
+    splits: LabeledSplits, labels: Sequence[str], seed: int, on_event: EventCallback
 ) -> tuple[BaselineResult[Scores], ...]:
+    train, validation, test = splits.train, splits.validation, splits.test
     return (
         set_tfidf_baseline(
-            (train.texts, train.targets),
-            (validation.texts, validation.targets),
-            (test.texts, test.targets),
-            labels,
-            seed=seed,
-            on_event=on_event,
+            (train.texts, train.targets), (validation.texts, validation.targets),
+            (test.texts, test.targets), labels, seed=seed, on_event=on_event,
         ),
         commonest_set_baseline(train.targets, test.targets, labels),
-    )
+    )  # fmt: skip
 
 
 def _number_baselines(
-    train: LabeledTexts,
-    validation: LabeledTexts,
-    test: LabeledTexts,
+    splits: LabeledSplits,
     labels: Sequence[str],
-    *,
     seed: int,
     on_event: EventCallback,
 ) -> tuple[BaselineResult[Scores], ...]:
+    train, test = splits.train, splits.test
     return (
         ridge_baseline(
             (train.texts, train.targets), (test.texts, test.targets), seed=seed, on_event=on_event
@@ -164,28 +153,50 @@ def _number_failures(test: ScoredExamples, labels: Sequence[str], decisions: Dec
     return number_failures(test.examples, test.targets, test.probs[:, 0])
 
 
-def _set_verdict(metrics: Mapping[str, Any]) -> str:
-    return headline_verdict(metrics, MACRO_F1)
-
-
-def _number_verdict(metrics: Mapping[str, Any]) -> str:
-    return headline_verdict(metrics, MEAN_ERROR)
+def _verdict_on(headline: Headline) -> Callable[[Mapping[str, Any]], str]:
+    return lambda metrics: verdict(metrics, headline)
 
 
 KINDS: Mapping[LabelKind, Kind] = {
     "single_label": Kind(
-        _ids, _id_baselines, evaluation_dict, _id_failures, verdict, caveats, ACCURACY
+        targets=_ids,
+        baselines=_id_baselines,
+        measure=evaluation_dict,
+        failures=_id_failures,
+        verdict=_verdict_on(ACCURACY),
+        caveats=caveats,
+        headline=ACCURACY,
     ),
     "ordinal": Kind(
-        _ids, _id_baselines, ordinal_evaluation_dict, _id_failures, ordinal_verdict, caveats,
-        ACCURACY,
+        targets=_ids,
+        baselines=_id_baselines,
+        measure=ordinal_evaluation_dict,
+        failures=_id_failures,
+        verdict=ordinal_verdict,
+        caveats=caveats,
+        headline=ACCURACY,
     ),
     "multi_label": Kind(
-        _sets, _set_baselines, set_evaluation_dict, _set_failures, _set_verdict, set_caveats,
-        MACRO_F1, has_log_odds=False, has_label_check=False,
+        targets=_sets,
+        baselines=_set_baselines,
+        measure=set_evaluation_dict,
+        failures=_set_failures,
+        verdict=_verdict_on(MACRO_F1),
+        caveats=set_caveats,
+        headline=MACRO_F1,
+        has_log_odds=False,
+        has_label_check=False,
     ),
     "regression": Kind(
-        _numbers, _number_baselines, number_evaluation_dict, _number_failures, _number_verdict,
-        number_caveats, MEAN_ERROR, has_precision=False, has_log_odds=False, has_label_check=False,
+        targets=_numbers,
+        baselines=_number_baselines,
+        measure=number_evaluation_dict,
+        failures=_number_failures,
+        verdict=_verdict_on(MEAN_ERROR),
+        caveats=number_caveats,
+        headline=MEAN_ERROR,
+        has_precision=False,
+        has_log_odds=False,
+        has_label_check=False,
     ),
-}  # fmt: skip
+}

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lasttoken.data.unicode import fix_texts
 from lasttoken.errors import BackboneError
 from lasttoken.model.folder import LoadedModel
+from lasttoken.model.tokens import surround
 
 # Scripts written without spaces between words: the ideographs (class ID) and the scripts that need
 # a dictionary to be divided (SA) of Unicode's line breaking, UAX #14.
@@ -38,22 +39,26 @@ Place = tuple[int, int]  # first character, and the one behind the last
 
 @dataclass(frozen=True)
 class LocatedTokens:
-    """The tokens of one text as it is read, and where they stand in it.
+    """The tokens of one text, or of two, as they are read, and where they stand.
 
     Attributes:
-        token_ids: (L,) int32, as `Predictor.tokenize` gives them.
-        places: (L, 2) int64, characters of the text, at least one; of no meaning outside it.
-        is_text: (L,) bool, False for the prompt and for what the tokenizer adds.
+        token_ids: (L,) int32, as `Predictor.tokenize` gives them, windows end to end.
+        places: (L, 2) int64, characters of the text, at least one; a second text stands behind the
+            first and a line break (`Example.whole_text`). Of no meaning outside of them.
+        is_text: (L,) bool, False for what template and tokenizer put around texts.
     """
 
     token_ids: NDArray[np.int32]
     places: NDArray[np.int64]
     is_text: NDArray[np.bool_]
 
-    @property
-    def end(self) -> int:
-        """Return the place behind the last character that is read."""
-        return int(self.places[self.is_text, 1].max(initial=0))
+    def read_words(self, words: list[Place]) -> list[Place]:
+        """Return the words of which at least a part is read."""
+        ends = max((stop for _, stop in words), default=0)
+        is_read = np.zeros(max(ends, int(self.places.max(initial=0))), dtype=np.bool_)
+        for start, stop in self.places[self.is_text].tolist():
+            is_read[start:stop] = True
+        return [(start, stop) for start, stop in words if is_read[start:stop].any()]
 
 
 def has_places(loaded: LoadedModel) -> bool:
@@ -61,7 +66,7 @@ def has_places(loaded: LoadedModel) -> bool:
     return bool(loaded.tokenizer.is_fast)
 
 
-def locate_tokens(loaded: LoadedModel, text: str) -> LocatedTokens:
+def locate_tokens(loaded: LoadedModel, text: str, pair: str | None = None) -> LocatedTokens:
     """Tokenize a text as the classifier reads it, and find its tokens in the text as it came.
 
     Raises:
@@ -73,29 +78,44 @@ def locate_tokens(loaded: LoadedModel, text: str) -> LocatedTokens:
             expected="a tokenizer with tokenizer.json for integrated gradients",
             remedy="explain by leaving out words",
         )
-    record = loaded.record
-    read = fix_texts([text])[0] if record.fix_text else text
+    reading = loaded.record.reading
+    located = [_locate(loaded, text)]
+    if pair is not None:
+        ids, places = _locate(loaded, pair)
+        located.append((ids, places + len(text) + 1))
+    windows = reading.keep([len(ids) for ids, _ in located])
+    members = [ids for ids, _ in located]
+    token_ids = [token for kept in windows for token in surround(members, kept, reading)]
+    if not token_ids:
+        token_ids, windows = [int(loaded.tokenizer.eos_token_id)], []
+    places = np.zeros((len(token_ids), 2), dtype=np.int64)
+    is_text = np.zeros(len(token_ids), dtype=np.bool_)
+    start = 0
+    for kept in windows:
+        start += len(reading.before)
+        for (_, own), chosen in zip(located, kept, strict=True):
+            places[start : start + len(chosen)] = own[chosen]
+            is_text[start : start + len(chosen)] = True
+            start += len(chosen) + len(reading.between)
+        start += len(reading.after) - len(reading.between)
+    return LocatedTokens(np.array(token_ids, dtype=np.int32), places, is_text)
+
+
+def _locate(loaded: LoadedModel, text: str) -> tuple[list[int], NDArray[np.int64]]:
+    """Return the tokens (L,) of one text alone and the characters (L, 2) that each stands for."""
+    read = fix_texts([text])[0] if loaded.record.fix_text else text
     encoded = loaded.tokenizer(
-        record.prompt + read,
-        truncation=True,
-        max_length=record.max_length,
+        read,
+        add_special_tokens=False,
         return_offsets_mapping=True,
-        return_special_tokens_mask=True,
         split_special_tokens=True,
         verbose=False,
     )
-    token_ids = np.array(encoded["input_ids"], dtype=np.int32)
-    if not len(token_ids) or not read:
-        ids = token_ids if len(token_ids) else np.array([loaded.tokenizer.eos_token_id], np.int32)
-        return LocatedTokens(ids, np.zeros((len(ids), 2), np.int64), np.zeros(len(ids), np.bool_))
-    offsets = np.array(encoded["offset_mapping"], dtype=np.int64)  # (L, 2) in prompt + read
-    is_added = np.array(encoded["special_tokens_mask"], dtype=np.bool_)
-    is_text = ~is_added & ((offsets[:, 1] > len(record.prompt)) | (not record.prompt))
-    inside = np.clip(offsets - len(record.prompt), 0, len(read))
-    places = _places_before_repair(text, read)[inside]
-    places[:, 0] = np.minimum(places[:, 0], len(text) - 1)
+    offsets = np.array(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)  # in `read`
+    places = _places_before_repair(text, read)[np.clip(offsets, 0, len(read))]
+    places[:, 0] = np.minimum(places[:, 0], max(0, len(text) - 1))
     places[:, 1] = np.maximum(places[:, 1], places[:, 0] + 1)
-    return LocatedTokens(token_ids, places, is_text)
+    return list(encoded["input_ids"]), places
 
 
 def blank_tokens(loaded: LoadedModel, tokens: LocatedTokens) -> NDArray[np.int32]:
@@ -111,19 +131,20 @@ def blank_tokens(loaded: LoadedModel, tokens: LocatedTokens) -> NDArray[np.int32
     eos = int(loaded.tokenizer.eos_token_id)
     spaces = loaded.tokenizer(" ", add_special_tokens=False)["input_ids"]
     blank = np.where(tokens.is_text, spaces[-1] if spaces else eos, tokens.token_ids)
-    blank[0] = eos if tokens.is_text[0] else blank[0]
+    first = np.arange(0, len(blank), loaded.record.reading.max_length)  # of each window
+    blank[first] = np.where(tokens.is_text[first], eos, blank[first])
     return blank.astype(np.int32)
 
 
-def find_words(text: str, end: int) -> list[Place]:
-    """Return where the words that begin before `end` stand; mere white space is one word."""
+def find_words(text: str) -> list[Place]:
+    """Return where the words of a text stand; mere white space is one word, nothing is none."""
     words = [match.span() for match in _WORD.finditer(text)] or [(0, len(text))]
     start, stop = words.pop()
     closing = stop
     while closing > start and unicodedata.category(text[closing - 1]).startswith("P"):
         closing -= 1
     words += [(start, closing), (closing, stop)] if start < closing < stop else [(start, stop)]
-    return [(start, stop) for start, stop in words if start < min(end, len(text))]
+    return words if text else []
 
 
 def _places_before_repair(text: str, read: str) -> NDArray[np.int64]:

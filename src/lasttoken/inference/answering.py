@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.metaestimators import available_if
 
-from lasttoken.data.examples import examples_from_python
+from lasttoken.data.examples import examples_from_python, second_texts
 from lasttoken.data.python_labels import answers_of_sets, label_strings
 from lasttoken.data.tasks import task_of
 from lasttoken.data.written import LabelKind, to_label_type
@@ -75,8 +75,8 @@ class Answerer(Predictor):
         chunks = [np.zeros((0, num_logits))]
         for start in range(0, len(examples), TEXTS_PER_CHUNK):
             chunk = examples[start : start + TEXTS_PER_CHUNK]
-            logits = self.predict_logits(self.tokenize([example.text for example in chunk]))
-            chunks.append(self.probs(logits))
+            read = self.tokenize([example.text for example in chunk], second_texts(chunk))
+            chunks.append(self.probs(self.predict_logits(read)))
         return np.concatenate(chunks)
 
     def _order_classes(self) -> None:

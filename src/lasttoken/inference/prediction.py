@@ -11,11 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lasttoken.events import EventCallback, Progress, ignore
-from lasttoken.model.batch import pack_examples, to_device
+from lasttoken.model.batch import pack_examples, pack_texts, to_device
 from lasttoken.model.classifier import Classifier
 from lasttoken.model.device import Precision, autocast, keep_freed_memory
+from lasttoken.model.reading import Reading
 from lasttoken.model.tokens import TokenizedTexts
 
 # Enough rows to fill the matrix kernels of a CPU, few enough that activations stay in memory.
@@ -66,17 +68,40 @@ def predict_logits(
     logits = np.zeros((len(first_of), classifier.labels.num_logits), dtype=np.float32)
     make_ready(classifier, device)
     keep_freed_memory()
-    sizes = np.maximum(texts.lengths[first_of] - len(texts.prompt), 1)  # the prompt is shared
+    reading, sizes = texts.reading, texts.work[first_of]
     done = 0
     with torch.inference_mode(), autocast(device, precision):
         for places in budget_batches(sizes, max_tokens_per_batch):
             token_ids = [texts[index] for index in first_of[places].tolist()]
-            batch = pack_examples(token_ids, owner=places, prompt=texts.prompt)
-            output = classifier(**to_device(batch.to_inputs(), device))
-            logits[places] = output.logits.cpu().numpy()
+            if sizes[places[0]] > max_tokens_per_batch and len(token_ids[0]) > reading.max_length:
+                given = _many_windows(
+                    classifier, token_ids[0], reading, device, max_tokens_per_batch
+                )
+            else:
+                batch = pack_texts(token_ids, reading)
+                given = classifier(**to_device(batch.to_inputs(), device)).logits
+            logits[places] = given.cpu().numpy()
             done += int(copies[places].sum())
             on_event(Progress(phase, done, len(texts), "texts"))
     return logits[same_as]
+
+
+def _many_windows(
+    classifier: Classifier,
+    token_ids: NDArray[np.int32],
+    reading: Reading,
+    device: torch.device,
+    max_tokens_per_batch: int,
+) -> Tensor:
+    """Return logits (1, C) of one text of more windows than a batch holds: a few at a time."""
+    at_once = max(1, max_tokens_per_batch // reading.max_length) * reading.max_length
+    states = []
+    for part in np.split(token_ids, range(at_once, len(token_ids), at_once)):
+        windows = list(part.reshape(-1, reading.max_length))
+        batch = pack_examples(windows, prompt=reading.prompt)
+        states.append(classifier.pool_last_token(**to_device(batch.to_inputs(), device)))
+    together = torch.cat(states)  # (S, H)
+    return classifier.classify_windows(together, torch.zeros(len(together), dtype=torch.int64))
 
 
 def make_ready(classifier: Classifier, device: torch.device) -> None:

@@ -11,11 +11,35 @@ from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 
 from lasttoken.data.unicode import fix_texts
+from lasttoken.errors import DatasetError
 from lasttoken.events import EventCallback, ignore
 from lasttoken.inference.prediction import predict_logits
 from lasttoken.model.device import resolve_device, resolve_precision
 from lasttoken.model.folder import LoadedModel
+from lasttoken.model.reading import Reading
 from lasttoken.model.tokens import TokenizedTexts, tokenize
+
+
+def check_pairs_fit(reading: Reading, *, has_pairs: bool) -> None:
+    """Check that texts come as they came in training: alone, or in pairs.
+
+    Raises:
+        DatasetError: they do not.
+    """
+    if reading.has_pairs in (None, has_pairs):
+        return
+    if has_pairs:
+        raise DatasetError(
+            "texts with a second one, but the model was trained on single texts",
+            expected="one text an example",
+            remedy="leave the second texts out (--text-pair-column), or train with them",
+        )
+    raise DatasetError(
+        "single texts, but the model was trained on pairs of texts",
+        expected="a second text for every text",
+        remedy='--text-pair-column NAME; in Python (text, text_pair), or {"text": ..., '
+        '"text_pair": ...}',
+    )
 
 
 class Predictor:
@@ -31,17 +55,29 @@ class Predictor:
     device: str
     precision: str
 
-    def tokenize(self, texts: Sequence[str], *, on_event: EventCallback = ignore) -> TokenizedTexts:
-        """Return texts as the classifier reads them: repaired if it was trained so, and cut."""
+    def tokenize(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        on_event: EventCallback = ignore,
+    ) -> TokenizedTexts:
+        """Return texts as the classifier reads them: repaired if it was trained so, and cut.
+
+        Args:
+            texts: N strings.
+            pairs: N second ones, if it was trained on pairs.
+            on_event: hears `Progress("tokenize", ...)`.
+
+        Raises:
+            DatasetError: it was trained on pairs, and there are none; or the other way round.
+        """
         loaded = self._fitted()
-        read = fix_texts(texts) if loaded.record.fix_text else texts
-        return tokenize(
-            loaded.tokenizer,
-            read,
-            max_length=loaded.record.max_length,
-            prompt=loaded.record.prompt,
-            on_event=on_event,
-        )
+        record = loaded.record
+        check_pairs_fit(record.reading, has_pairs=pairs is not None)
+        if record.fix_text:
+            texts, pairs = fix_texts(texts), pairs and fix_texts(pairs)
+        return tokenize(loaded.tokenizer, texts, record.reading, pairs=pairs, on_event=on_event)
 
     def predict_logits(
         self, texts: TokenizedTexts, *, phase: str = "predict", on_event: EventCallback = ignore

@@ -25,7 +25,9 @@ from torch import Tensor
 from lasttoken.data.labels import LabelSpec, encode_labels
 from lasttoken.errors import BatchError
 from lasttoken.model.packing import packed_width
+from lasttoken.model.reading import Reading
 from lasttoken.model.tokens import tokenize
+from lasttoken.model.windows import divide
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -37,25 +39,26 @@ FILLER_TOKEN = 0  # behind the last text of a packed row, read by nobody
 
 @dataclass(frozen=True)
 class Batch:
-    """What one forward pass sees: B sequences of T tokens in all, packed.
+    """What one forward pass sees: S sequences of T tokens in all, packed; texts, or their windows.
 
     Attributes:
         input_ids: (1, W) int64, W = T made even and at least 16 by filler tokens; of one sequence
             alone, a multiple of 16.
         position_ids: (1, W) int64, tokens since the start of the sequence.
-        cu_seqlens: (B + 1,) int32 offsets, first 0 and last T.
+        cu_seqlens: (S + 1,) int32 offsets, first 0 and last T.
         targets: as `LabelSpec.encode` gives them, (B,) or (B, C), or None.
-        owner: (B,) int64, the example (its place in the data) that each sequence belongs to.
-        continues: None; or (1 + B,) bool, when the first sequence is a prompt and no example: which
+        continues: None; or (1 + S,) bool, when the first sequence is a prompt and no example: which
             sequences continue it (their positions do too), so that it is computed once for all.
+        owner: None where every sequence is an example; or (S,) int64 from 0 to B - 1, in this
+            order, the example that each one is a window of.
     """
 
     input_ids: Tensor
     position_ids: Tensor
     cu_seqlens: Tensor
     targets: Tensor | None
-    owner: Tensor
     continues: Tensor | None = None
+    owner: Tensor | None = None
 
     def to_inputs(self) -> dict[str, Tensor]:
         """Return the keyword arguments of the model's `forward`."""
@@ -64,7 +67,7 @@ class Batch:
             "position_ids": self.position_ids,
             "cu_seqlens": self.cu_seqlens,
         }
-        optional = {"continues": self.continues, "labels": self.targets}
+        optional = {"continues": self.continues, "owner": self.owner, "labels": self.targets}
         return {**inputs, **{name: t for name, t in optional.items() if t is not None}}
 
 
@@ -72,18 +75,17 @@ def pack_examples(
     token_ids: Sequence[NDArray[np.int32]],
     *,
     targets: Tensor | None = None,
-    owner: Sequence[int] | NDArray[np.int64] | None = None,
     prompt: NDArray[np.int32] | None = None,
+    window_length: int | None = None,
 ) -> Batch:
     """Lay B token sequences end to end in one row, with no padding between them.
 
     Args:
         token_ids: B arrays (L,), each with at least one token.
         targets: see `Batch.targets`.
-        owner: see `Batch.owner`; 0 ... B - 1 by default.
         prompt: (P,) tokens with which many sequences start. They stand once in the batch, in front,
-            and sequences that are longer and start with them continue them; None or P = 0: nothing
-            is shared.
+            and sequences that are longer and start with them continue them; None or P = 0: none do.
+        window_length: a longer sequence is windows of so many tokens, end to end; None: none is.
 
     Raises:
         BatchError: there is no sequence, or one has no token.
@@ -95,6 +97,7 @@ def pack_examples(
         (arXiv 2506.05433).
     """
     _checked_lengths(token_ids)
+    token_ids, owner = divide(token_ids, window_length)
     rows, skipped, continues = list(token_ids), np.zeros(len(token_ids), dtype=np.int64), None
     if prompt is not None and len(prompt):
         shares = [len(ids) > len(prompt) and np.array_equal(ids[: len(prompt)], prompt)
@@ -117,11 +120,17 @@ def pack_examples(
         position_ids=torch.from_numpy(position_ids[None, :]),
         cu_seqlens=torch.from_numpy(cu_seqlens.astype(np.int32)),
         targets=targets,
-        owner=(
-            torch.arange(len(token_ids)) if owner is None else torch.as_tensor(np.asarray(owner))
-        ),
         continues=continues,
+        owner=owner,
     )
+
+
+def pack_texts(
+    token_ids: Sequence[NDArray[np.int32]], reading: Reading, *, targets: Tensor | None = None
+) -> Batch:
+    """Lay B tokenized texts, or all their windows, end to end; the template is shared."""
+    prompt, window_length = reading.prompt, reading.window_length
+    return pack_examples(token_ids, targets=targets, prompt=prompt, window_length=window_length)
 
 
 def pad_left(
@@ -153,7 +162,7 @@ def pad_left(
     return inputs if targets is None else {**inputs, "labels": targets}
 
 
-_READ_BY_HOST = ("cu_seqlens", "continues")
+_READ_BY_HOST = ("cu_seqlens", "continues", "owner")
 
 
 def to_device(inputs: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
@@ -197,7 +206,7 @@ class Gpt2ClassificationCollator:
         label_encoder: label to label id, such as `{"neg": 0, "pos": 1}`, or a `LabelSpec`.
         max_length: cut texts at this many tokens; None is the tokenizer's own limit.
         layout: "packed" or "left".
-        prompt: (P,) token ids that many tokenized texts start with; see `pack_examples`.
+        reading: how texts become tokens, in place of `max_length`.
     """
 
     def __init__(
@@ -206,9 +215,8 @@ class Gpt2ClassificationCollator:
         label_encoder: Mapping[str, int] | LabelSpec,
         max_length: int | None = None,
         layout: Layout = "packed",
-        prompt: NDArray[np.int32] | None = None,
+        reading: Reading | None = None,
     ) -> None:
-        self._prompt = prompt
         layouts: dict[str, Callable[[list[NDArray[np.int32]], Tensor | None], dict[str, Tensor]]]
         layouts = {"packed": self._pack, "left": self._pad}
         if layout not in layouts:
@@ -223,15 +231,16 @@ class Gpt2ClassificationCollator:
             if isinstance(label_encoder, LabelSpec)
             else partial(encode_labels, label2id=label_encoder)
         )
-        self._max_length = tokenizer.model_max_length if max_length is None else max_length
+        limit = tokenizer.model_max_length if max_length is None else max_length
+        self._reading = Reading(limit) if reading is None else reading
         self._arrange = layouts[layout]
 
     def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """Collate B examples.
 
         Args:
-            examples: mappings with "text" (str) or "input_ids" (tokenized already, (L,) int32),
-                and with "label" (str) in all of them or in none.
+            examples: mappings with "text" (str; and "text_pair" in all or none) or "input_ids" (as
+                tokenized, (L,) int32), and with "label" (str) in all of them or in none.
 
         Returns:
             The layout's tensors on the CPU (see `Batch`, `pad_left`), with `labels` as
@@ -261,18 +270,21 @@ class Gpt2ClassificationCollator:
         if "input_ids" in examples[0]:
             return [example["input_ids"] for example in examples]
         texts = [example["text"] for example in examples]
-        tokenized = tokenize(self._tokenizer, texts, max_length=self._max_length)
+        pairs = [example["text_pair"] for example in examples if "text_pair" in example] or None
+        tokenized = tokenize(self._tokenizer, texts, self._reading, pairs=pairs)
         return [tokenized[index] for index in range(len(texts))]
 
     def _pack(
         self, token_ids: list[NDArray[np.int32]], targets: Tensor | None
     ) -> dict[str, Tensor]:
-        return pack_examples(token_ids, targets=targets, prompt=self._prompt).to_inputs()
+        return pack_texts(token_ids, self._reading, targets=targets).to_inputs()
 
     def _pad(self, token_ids: list[NDArray[np.int32]], targets: Tensor | None) -> dict[str, Tensor]:
         pad = self._tokenizer.pad_token_id
         pad_token_id = self._tokenizer.eos_token_id if pad is None else pad
-        return pad_left(token_ids, pad_token_id=int(pad_token_id), targets=targets)
+        windows, owner = divide(token_ids, self._reading.window_length)
+        inputs = pad_left(windows, pad_token_id=int(pad_token_id), targets=targets)
+        return inputs if owner is None else {**inputs, "owner": owner}
 
 
 def _checked_lengths(token_ids: Sequence[NDArray[np.int32]]) -> NDArray[np.int64]:

@@ -21,9 +21,11 @@ from lasttoken.model import dropout, products
 from lasttoken.model.batch import unpad
 from lasttoken.model.blocks import cut_blocks
 from lasttoken.model.frozen import Entrance
+from lasttoken.model.head import apply_head
 from lasttoken.model.objective import Objective
-from lasttoken.model.packing import Packing, steady_rows
+from lasttoken.model.packing import Packing
 from lasttoken.model.proof import Proof, choose_path
+from lasttoken.model.windows import average_windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -100,6 +102,7 @@ class Classifier(nn.Module):
         labels: Tensor | None = None,
         continues: Tensor | None = None,
         hidden_states: Tensor | None = None,
+        owner: Tensor | None = None,
     ) -> SequenceClassifierOutput:
         """Classify a batch in either layout of `Gpt2ClassificationCollator`.
 
@@ -112,6 +115,8 @@ class Classifier(nn.Module):
             continues: see `Batch.continues`; the prompt has no row of logits.
             hidden_states: (1, W, H) fp32, what the frozen blocks gave for this packed batch; read
                 only inside `frozen.frozen_blocks_answered`.
+            owner: see `Batch.owner`; an example's windows have one row of logits together, the
+                mean of theirs.
 
         Returns:
             `logits` (B, C) fp32, and `loss`, the mean (None without labels).
@@ -120,7 +125,7 @@ class Classifier(nn.Module):
             BatchError: neither `cu_seqlens` nor `attention_mask` says where texts end.
         """
         pooled = self.pool_last_token(
-            input_ids, position_ids, cu_seqlens, attention_mask, continues, hidden_states
+            input_ids, position_ids, cu_seqlens, attention_mask, continues, hidden_states, owner
         )
         logits = self._head(pooled)  # (B, C)
         loss = None
@@ -136,12 +141,17 @@ class Classifier(nn.Module):
         attention_mask: Tensor | None = None,
         continues: Tensor | None = None,
         hidden_states: Tensor | None = None,
+        owner: Tensor | None = None,
     ) -> Tensor:
-        """Return each text's last hidden state after the final norm, (B, H); as `forward`."""
+        """Return each text's last hidden state after the final norm, (B, H); as `forward`.
+
+        Of several windows, their mean: the head is linear, so its logits are the mean of theirs.
+        """
         packed = _as_packed(input_ids, position_ids, cu_seqlens, attention_mask)
         self.entrance.hidden_states = hidden_states
         try:
-            return self._read(*packed, continues, every_block=False)[-1]
+            states = self._read(*packed, continues, every_block=False)[-1]
+            return states if owner is None else average_windows(states, owner)
         finally:
             self.entrance.hidden_states = None
 
@@ -152,15 +162,21 @@ class Classifier(nn.Module):
         cu_seqlens: Tensor | None = None,
         attention_mask: Tensor | None = None,
         continues: Tensor | None = None,
+        owner: Tensor | None = None,
     ) -> Tensor:
-        """Return each text's last-token state of every block.
+        """Return each text's last-token state of every block; of several windows, their mean.
 
         Returns:
             (B, blocks + 1, H): the embedding first, then each block's output; the last is taken
             after the final norm, as transformers defines `hidden_states`.
         """
         packed = _as_packed(input_ids, position_ids, cu_seqlens, attention_mask)
-        return torch.stack(self._read(*packed, continues, every_block=True), dim=1)
+        states = torch.stack(self._read(*packed, continues, every_block=True), dim=1)
+        return states if owner is None else average_windows(states, owner)
+
+    def classify_windows(self, states: Tensor, owner: Tensor) -> Tensor:
+        """Return the logits (B, C) of examples from the last states (S, H) of their windows."""
+        return self._head(average_windows(states, owner))
 
     def divide_logits(self, temperature: float) -> None:
         """Change the head so that every logit is divided by a temperature above 0."""
@@ -185,18 +201,8 @@ class Classifier(nn.Module):
         self._read = {"packed": self._read_packed, "padded": self._read_padded}[proof.path]
 
     def _head(self, pooled: Tensor) -> Tensor:
-        """Return logits (B, C) in fp32: the head costs nothing and rounds everything.
-
-        Few rows are filled up to the least number at which a matrix kernel's rounding no longer
-        depends on how many there are (see `packing.steady_rows`).
-        """
         head: Any = self.hf_model.score
-        num_rows = len(pooled)
-        filler = (0, 0, 0, steady_rows(num_rows) - num_rows)
-        with torch.autocast(pooled.device.type, enabled=False):
-            rows = nn.functional.pad(pooled.to(head.weight.dtype), filler)
-            logits = _apply_head(head, rows)[:num_rows]
-        return logits.float()
+        return apply_head(head, pooled)
 
     def _read_packed(
         self,
@@ -250,19 +256,6 @@ class Classifier(nn.Module):
         )
         row = torch.arange(len(rows), device=rows.device)
         return tuple(states[row, seqlens - 1] for states in _blocks(output, every_block))
-
-
-def _apply_head(head: nn.Linear, rows: Tensor) -> Tensor:
-    """Return logits (B, C); one logit is computed twice.
-
-    A product with a single vector takes another kernel, whose rounding depends on how many rows
-    there are.
-    """
-    if head.out_features > 1:
-        logits: Tensor = head(rows)
-        return logits
-    bias = None if head.bias is None else head.bias.repeat(2)
-    return nn.functional.linear(rows, head.weight.repeat(2, 1), bias)[:, :1]
 
 
 def _num_prompts(continues: Tensor | None) -> int:

@@ -28,6 +28,7 @@ from lasttoken.model.backbone import (
     token_limit,
 )
 from lasttoken.model.classifier import Classifier
+from lasttoken.model.frame import check_frame, plain_reading, remove_frame
 from lasttoken.model.inspection import inspect_folder
 from lasttoken.model.location import model_folder
 from lasttoken.model.proof import choose_path
@@ -50,7 +51,8 @@ class LoadedModel:
 
     Attributes:
         classifier: on the CPU, fp32, in evaluation mode.
-        tokenizer: pads on the left.
+        tokenizer: pads on the left; before training, as it came with the model; puts around texts
+            what the record's reading says otherwise.
         token_limit: the longest text in tokens that the backbone can read.
         record: what the folder says about its making.
         head_is_new: True if the head was newly drawn and must be trained.
@@ -94,7 +96,7 @@ def load_for_prediction(path: str | Path) -> LoadedModel:
     labels, record = read_labels(folder), read_record(folder)
     if labels is not None and record is not None:
         labels = as_recorded(labels, record, folder / RECORD_NAME)
-    loaded = _load(folder, labels, 0, record) if labels is not None else None
+    loaded = _load(folder, labels, 0, record, keeps_frame=True) if labels is not None else None
     if loaded is None or loaded.head_is_new:
         raise BackboneError(
             f"{folder}: a language model without a trained classification head",
@@ -131,7 +133,7 @@ def save_model_folder(
     record = replace(record, task=name_of(labels.kind), label_separator=labels.separator)
     before = tokenizer.padding_side, tokenizer.model_max_length
     try:
-        tokenizer.padding_side, tokenizer.model_max_length = "right", record.max_length
+        tokenizer.padding_side, tokenizer.model_max_length = "right", record.reading.max_length
         with telling(folder), quiet_transformers():
             try:
                 classifier.hf_model.save_pretrained(unfinished)
@@ -158,7 +160,12 @@ def save_model_folder(
 
 
 def _load(
-    folder: Path, labels: LabelSpec, seed: int, own_record: ModelRecord | None
+    folder: Path,
+    labels: LabelSpec,
+    seed: int,
+    own_record: ModelRecord | None,
+    *,
+    keeps_frame: bool = False,
 ) -> LoadedModel:
     tokenizer = load_tokenizer(folder)
     model, head_is_new = load_hf_model(
@@ -169,7 +176,14 @@ def _load(
     tokenizer.model_max_length = limit
     proof = choose_path(model)
     classifier = Classifier(model, labels, proof).eval()
-    record = own_record or ModelRecord(max_length=limit, task=name_of(labels.kind))
+    plain = plain_reading(tokenizer, limit)
+    record = own_record or ModelRecord(plain, task=name_of(labels.kind))
+    if keeps_frame:
+        check_frame(tokenizer, record.reading, folder)
+        tokenizer.truncation_side = record.reading.truncation_side
+    else:
+        remove_frame(tokenizer, record.reading)
+        record = replace(record, reading=plain_reading(tokenizer, limit))
     return LoadedModel(classifier, tokenizer, limit, record, head_is_new)
 
 

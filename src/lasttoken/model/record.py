@@ -14,8 +14,9 @@ from lasttoken.data.labels import LabelSpec
 from lasttoken.data.tasks import kind_of, name_of
 from lasttoken.data.written import SEPARATOR, LabelKind, LabelType
 from lasttoken.errors import BackboneError
+from lasttoken.model.reading import Reading
 
-FORMAT = 1
+FORMAT = 2
 RECORD_NAME = "lasttoken.json"
 
 _KINDS: dict[str, LabelKind] = {
@@ -30,9 +31,8 @@ class ModelRecord:
     """What `lasttoken.json` holds.
 
     Attributes:
-        max_length: tokens at which texts were cut in training, and are at prediction.
+        reading: how texts became tokens in training, and do at prediction.
         fix_text: whether broken Unicode was repaired in training, and is at prediction.
-        prompt: put in front of every text in training, and at prediction.
         task: "single-label", "multi-label", "ordinal" or "regression".
         label_separator: multi-label: between the labels of a set.
         label_columns: multi-label: columns of 0 and 1 of the training data, one a label, if they
@@ -40,6 +40,7 @@ class ModelRecord:
         label_type: Python type of the labels given to `fit`.
         text_column: column of the training data, the first guess at prediction.
         label_column: likewise.
+        text_pair_column: likewise, of a second text.
         model: what the run started from.
         reading_path: "packed" or "padded".
         temperature: by which logits were divided after training; the head contains it already.
@@ -51,15 +52,15 @@ class ModelRecord:
         format: number of this form.
     """
 
-    max_length: int
+    reading: Reading
     fix_text: bool = False
-    prompt: str = ""
     task: str = "single-label"
     label_separator: str = SEPARATOR
     label_columns: Sequence[str] = ()
     label_type: LabelType = "str"
     text_column: str | None = None
     label_column: str | None = None
+    text_pair_column: str | None = None
     model: str = ""
     reading_path: str = "packed"
     temperature: float = 1.0
@@ -144,10 +145,14 @@ def read_record(folder: Path) -> ModelRecord | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         known = {f.name for f in dataclasses.fields(ModelRecord)}
-        record = ModelRecord(**{key: content[key] for key in content if key in known})
-        is_newer = int(record.format) > FORMAT
+        number = int(content.get("format", FORMAT))
+        if number < FORMAT:
+            raise ValueError(f"format {number}, of an older lasttoken")
+        reading = Reading.from_json(content.pop("reading"))
+        record = ModelRecord(reading, **{key: content[key] for key in content if key in known})
+        is_newer = number > FORMAT
         _check_record(record)
-    except (ValueError, TypeError, OSError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
         raise BackboneError(
             f"{path}: {error}",
             expected=f"the record of a lasttoken model, format {FORMAT}",
@@ -168,14 +173,11 @@ def _check_record(record: ModelRecord) -> None:
     Raises:
         ValueError: a value is of another type or out of its range.
     """
-    if not isinstance(record.max_length, int) or record.max_length < 1:
-        raise ValueError(f"max_length {record.max_length!r} is no whole number above 0")
     if not isinstance(record.temperature, int | float) or not 0 < record.temperature < math.inf:
         raise ValueError(f"temperature {record.temperature!r} is no number above 0")
     if record.task not in map(name_of, get_args(LabelKind)):
         raise ValueError(f"task {record.task!r} is unknown")
     for name, kind in (
-        ("prompt", str),
         ("label_separator", str),
         ("thresholds", Mapping),
         ("fix_text", bool),

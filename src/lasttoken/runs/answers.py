@@ -96,6 +96,7 @@ class AnswerStore:
         if self._folder is None:
             return None
         digest = hashlib.sha256(self._context)
-        for part in (texts.token_ids, texts.offsets, texts.num_tokens, texts.prompt):
+        for part in (texts.token_ids, texts.offsets, texts.num_tokens, texts.truncated):
             digest.update(np.ascontiguousarray(part).data)
+        digest.update(repr(texts.reading).encode())
         return self._folder / f"{digest.hexdigest()}.npz"

@@ -10,12 +10,13 @@ from typing import Any
 
 from lasttoken.config import CheckConfig
 from lasttoken.data.check import check_examples
-from lasttoken.data.examples import Example
+from lasttoken.data.examples import Example, second_texts
 from lasttoken.data.findings import MAX_PLACES, Finding, Place, by_severity
 from lasttoken.data.readers import LabeledData, locate_data, read_labeled
 from lasttoken.errors import DatasetError
 from lasttoken.events import BadRows, Event, EventCallback, Note
 from lasttoken.model.backbone import load_tokenizer, read_config, token_limit
+from lasttoken.model.reading import Reading
 from lasttoken.model.sources import fetch_model, locate_model
 from lasttoken.model.tokens import tokenize
 from lasttoken.runs.examples import (
@@ -112,7 +113,7 @@ def run_check(config: CheckConfig, *, on_event: EventCallback) -> CheckOutcome:
 
 
 def _read(config: CheckConfig, on_event: EventCallback) -> dict[str, Sequence[Example]]:
-    given = Columns(config.text_column, config.label_column)
+    given = Columns(config.text_column, config.label_column, config.text_pair_column)
     task = task_of_settings(config)
 
     def reader(source: str) -> Callable[[Columns], LabeledData]:
@@ -120,6 +121,7 @@ def _read(config: CheckConfig, on_event: EventCallback) -> dict[str, Sequence[Ex
             source,
             text_column=columns.text,
             label_column=columns.label,
+            pair_column=columns.pair,
             task=task,
             encoding=config.encoding,
             skip_bad_rows=True,  # so that every one is found, and told
@@ -127,7 +129,7 @@ def _read(config: CheckConfig, on_event: EventCallback) -> dict[str, Sequence[Ex
         )
 
     data = reader(config.data)(given)
-    known = Columns(data.text_column, data.label_column)
+    known = Columns(data.text_column, data.label_column, data.pair_column)
     splits: dict[str, Sequence[Example]] = dict(data.splits)
     for split, source in (("validation", config.validation), ("test", config.test)):
         if source is not None:
@@ -149,9 +151,12 @@ def _token_lengths(
     findings = []
     for split, examples in splits.items():
         texts = tokenize(
-            tokenizer, [example.text for example in examples], max_length=max_length,
+            tokenizer,
+            [example.text for example in examples],
+            Reading(max_length),
+            pairs=second_texts(examples),
             on_event=on_event,
-        )  # fmt: skip
+        )
         cut = [e for e, is_cut in zip(examples, texts.truncated, strict=True) if is_cut]
         findings.append(
             Finding(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lasttoken.config import EvaluateConfig
 from lasttoken.config.tasks import check_task, split_names
-from lasttoken.data.examples import Example
+from lasttoken.data.examples import Example, second_texts
 from lasttoken.data.readers import LabeledData, iter_rows, locate_data, read_labeled
 from lasttoken.data.splits import Splits, fingerprint, limit_examples, tell_leaks
 from lasttoken.data.tasks import Task, name_of, task_of
@@ -110,7 +110,8 @@ def run_evaluation(
     shown = task.describe([str(example.label) for example in examples])
     plural = "s" if len(examples) != 1 else ""
     told(Note(f"scoring {len(examples):,} example{plural} ({shown})"))
-    texts = classifier.tokenize([example.text for example in examples], on_event=told)
+    pairs = second_texts(examples)
+    texts = classifier.tokenize([example.text for example in examples], pairs, on_event=told)
     length_line = describe_lengths(data.name, texts)
     told(Note(length_line, is_warning=bool(texts.truncated.any())))
     training = _own_examples(config, told)
@@ -183,7 +184,7 @@ def _facts(
             "made of": record.model or "-",
             "weights, sha256": weights_sha256(classifier.loaded_.classifier.hf_model)[:16],
             "precision": f"{resolve_precision(config.precision, device)} on {device}",
-            "longest text": f"{record.max_length:,} tokens",
+            "longest text": f"{record.reading.max_length:,} tokens",
         },
         "Cost": {
             **{f"{name}, seconds": f"{value:.1f}" for name, value in seconds.items()},
@@ -237,14 +238,16 @@ def _read(
             config.data,
             text_column=columns.text,
             label_column=columns.label,
+            pair_column=columns.pair,
             task=task,
             encoding=config.encoding,
             skip_bad_rows=config.skip_bad_rows,
             on_event=on_event,
         )
 
-    given = Columns(config.text_column, config.label_column)
-    return read_alike(read, given, Columns(record.text_column, record.label_column), on_event)
+    given = Columns(config.text_column, config.label_column, config.text_pair_column)
+    known = Columns(record.text_column, record.label_column, record.text_pair_column)
+    return read_alike(read, given, known, on_event)
 
 
 def _validation(

@@ -27,10 +27,11 @@ _NOT_LOOKED_FOR = frozenset({"shared_texts", "broken_unicode", "rare_labels", "c
 
 
 class Columns(NamedTuple):
-    """Where text and label stand; None where that is left to a guess."""
+    """Where text, label and second text stand; None where that is left to a guess, or nowhere."""
 
     text: str | None
     label: str | None
+    pair: str | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class RunExamples:
     splits: Splits
     text_column: str | None
     label_column: str | None
+    pair_column: str | None
     task: Task
 
 
@@ -59,7 +61,7 @@ def read_examples(config: TrainConfig, on_event: EventCallback = ignore) -> RunE
     Raises:
         DatasetError: the data is not as described.
     """
-    given = Columns(config.text_column, config.label_column)
+    given = Columns(config.text_column, config.label_column, config.text_pair_column)
     task = task_of_settings(config)
 
     def read(source: str, columns: Columns) -> LabeledData:
@@ -67,6 +69,7 @@ def read_examples(config: TrainConfig, on_event: EventCallback = ignore) -> RunE
             source,
             text_column=columns.text,
             label_column=columns.label,
+            pair_column=columns.pair,
             task=task,
             encoding=config.encoding,
             skip_bad_rows=config.skip_bad_rows,
@@ -74,7 +77,7 @@ def read_examples(config: TrainConfig, on_event: EventCallback = ignore) -> RunE
         )
 
     data = read(config.data, given)
-    known = Columns(data.text_column, data.label_column)
+    known = Columns(data.text_column, data.label_column, data.pair_column)
 
     def read_other(source: str, split: str) -> Sequence[Example]:
         other = read_alike(lambda columns: read(source, columns), given, known, on_event)
@@ -97,7 +100,7 @@ def read_examples(config: TrainConfig, on_event: EventCallback = ignore) -> RunE
         )
     )
     task = replace(task, name=data.label_column or task.name)
-    return RunExamples(checked, data.text_column, data.label_column, task)
+    return RunExamples(checked, data.text_column, data.label_column, data.pair_column, task)
 
 
 def read_alike(
@@ -111,7 +114,7 @@ def read_alike(
     Args:
         read: reads it with these columns.
         given: by the user: must be there.
-        known: where training found its text and label.
+        known: where training found its text, label and second text; the last is never guessed.
         on_event: told when the known columns are not there.
 
     Raises:
@@ -121,15 +124,16 @@ def read_alike(
     hoped = Columns(
         given.text or (known.text if known.text != given.label else None),
         given.label or (known.label if known.label != given.text else None),
+        given.pair or known.pair,
     )
     try:
         return read(hoped)
     except DatasetError as error:
-        absent = [new for new, old in zip(hoped, given, strict=True) if new and not old]
+        absent = [new for new, old in zip(hoped[:2], given[:2], strict=True) if new and not old]
         if not any(f"no column {column!r}" in error.found for column in absent):
             raise
     on_event(Note("the columns of training are not there; guessing others", is_warning=True))
-    return read(given)
+    return read(given._replace(pair=hoped.pair))
 
 
 def tell_examples(data: RunExamples, on_event: EventCallback) -> None:
@@ -168,6 +172,7 @@ def tell_findings(
 
 def describe_lengths(name: str, texts: TokenizedTexts) -> str:
     """Return a line on token lengths and on what was cut."""
+    limit = texts.reading.max_length
     quartiles = np.percentile(texts.num_tokens, [0, 25, 50, 75, 100]).astype(int)
     cut_texts = int(texts.truncated.sum())
     cut_tokens = int((texts.num_tokens - texts.lengths).clip(min=0).sum())
@@ -176,9 +181,15 @@ def describe_lengths(name: str, texts: TokenizedTexts) -> str:
         f"quartiles {quartiles[1]}, {quartiles[2]}, {quartiles[3]}; "
     )
     if not cut_texts:
-        return line + f"none is cut at {texts.max_length}"
+        divided = int((texts.num_windows > 1).sum())
+        if divided:
+            return line + (
+                f"{divided:,} texts ({divided / len(texts):.1%}) are read in windows of "
+                f"{limit}, at most {texts.num_windows.max()}"
+            )
+        return line + f"none is cut at {limit}"
     return line + (
-        f"{cut_texts:,} texts ({cut_texts / len(texts):.1%}) are cut at {texts.max_length}, "
+        f"{cut_texts:,} texts ({cut_texts / len(texts):.1%}) are cut at {limit}, "
         f"which drops {cut_tokens / texts.num_tokens.sum():.1%} of all tokens"
     )
 

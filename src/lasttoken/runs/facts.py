@@ -51,7 +51,9 @@ def new_record(
         "test_location": _fraction_or_location(settings["test"]),
         "model_location": _location(settings["model"], SAMPLE_MODELS),
         "resolved": {
-            "max_length": prepared.max_length,
+            "max_length": prepared.reading.max_length,
+            "window_overlap": prepared.reading.window_overlap,
+            "pair_separator": prepared.reading.pair_separator,
             "precision": prepared.settings.precision,
             "device": str(prepared.settings.device),
             "reading_path": prepared.loaded.classifier.proof.path,
@@ -60,6 +62,7 @@ def new_record(
             "long_blocks_reason": prepared.loaded.classifier.proof.long_blocks_reason,
             "text_column": data.text_column,
             "label_column": data.label_column,
+            "text_pair_column": data.pair_column,
             "labels": list(prepared.loaded.classifier.labels.labels),
             "label_weights": prepared.objective.weight_of,
             "trainable": prepared.settings.trainable,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lasttoken.data.examples import Example, fold_text
+from lasttoken.data.examples import Example, copy_key
 from lasttoken.data.splits import Splits
 from lasttoken.data.writers import RowWriter
 from lasttoken.evaluation.failures import shorten
@@ -121,7 +121,7 @@ def check_labels_of(
     examples = [(split.name, example) for split in splits for example in split.examples]
     labels = classifier.labels
     label_ids = labels.encode(str(example.label) for _, example in examples).numpy()
-    _, copy_of = np.unique([fold_text(e.text) for _, e in examples], return_inverse=True)
+    _, copy_of = np.unique([copy_key(e) for _, e in examples], return_inverse=True)
     judged = out_of_fold_probs(
         classifier,
         _joined([split.texts for split in splits]),
@@ -145,7 +145,7 @@ def check_labels_of(
                 "split": examples[issue.index][0],
                 "file": examples[issue.index][1].file,
                 "row": examples[issue.index][1].row,
-                "text": examples[issue.index][1].text,
+                "text": examples[issue.index][1].whole_text,
                 "label": issue.label,
                 "suggested_label": issue.suggested_label,
                 "label_probability": issue.label_probability,
@@ -187,6 +187,6 @@ def _joined(parts: Sequence[TokenizedTexts]) -> TokenizedTexts:
         np.concatenate([part.token_ids for part in parts]),
         np.concatenate([*offsets, starts[-1:]]),
         np.concatenate([part.num_tokens for part in parts]),
-        parts[0].max_length,
-        parts[0].prompt,
+        np.concatenate([part.truncated for part in parts]),
+        parts[0].reading,
     )

@@ -20,6 +20,7 @@ from lasttoken.estimator import TextClassifier
 from lasttoken.evaluation.abstaining import choose_level
 from lasttoken.evaluation.decisions import Decisions
 from lasttoken.events import EventCallback, Note, Progress
+from lasttoken.inference.predictor import check_pairs_fit
 from lasttoken.model.device import resolve_device, resolve_precision
 from lasttoken.model.location import model_folder
 from lasttoken.model.record import ModelRecord
@@ -36,6 +37,7 @@ from lasttoken.training.preparation import tell_reading_path
 TEXTS_PER_CHUNK = 2_000
 
 _LAST_COLUMNS = ("num_tokens", "truncated")
+_NUM_WINDOWS = "num_windows"  # only of a model that reads long texts in windows
 _ABSTAINED = "abstained"  # only where a threshold was asked for
 
 
@@ -77,12 +79,14 @@ def run_prediction(config: PredictConfig, *, on_event: EventCallback) -> Predict
         config.run, precision=config.precision, device=config.device
     )
     tell_reading_path(classifier.loaded_, on_event)
-    text_column = _text_column(config, reader, classifier.loaded_.record, on_event)
-    reader.require(text_column)
+    columns = _text_columns(config, reader, classifier.loaded_.record, on_event)
+    reader.require(*columns)
     labels = classifier.loaded_.classifier.labels
     _check_flags(config, labels)
     threshold = _threshold(config, classifier.loaded_.record, on_event)
-    last = _LAST_COLUMNS if threshold is None else (*_LAST_COLUMNS, _ABSTAINED)
+    reads_windows = classifier.loaded_.record.reading.window_length is not None
+    last = _LAST_COLUMNS if not reads_windows else (*_LAST_COLUMNS, _NUM_WINDOWS)
+    last = last if threshold is None else (*last, _ABSTAINED)
     added = (*answer_column_names(labels), *last)
     clashes = [column for column in added if column in reader.columns]
     if clashes:
@@ -100,7 +104,8 @@ def run_prediction(config: PredictConfig, *, on_event: EventCallback) -> Predict
         config.output, (*reader.columns, *added), overwrite=config.overwrite
     ) as writer:
         for rows in _chunks(row for _, row in reader):
-            texts = classifier.tokenize([str(row[text_column]) for row in rows], on_event=on_event)
+            members = [[str(row[column]) for row in rows] for column in columns]
+            texts = classifier.tokenize(*members, on_event=on_event)
             answers = store.find(texts)
             if answers is None:
                 logits = classifier.predict_logits(texts, on_event=on_event) * temperature
@@ -109,9 +114,12 @@ def run_prediction(config: PredictConfig, *, on_event: EventCallback) -> Predict
                 store.keep(texts, answers)
             else:
                 num_found += len(rows)
-            columns = _columns(answers, classifier, threshold)
-            num_abstained += sum(bool(row.get(_ABSTAINED)) for row in columns)
-            writer.write([{**row, **added} for row, added in zip(rows, columns, strict=True)])
+            answered = _columns(answers, classifier, threshold)
+            if reads_windows:
+                for row, number in zip(answered, texts.num_windows.tolist(), strict=True):
+                    row[_NUM_WINDOWS] = number
+            num_abstained += sum(bool(row.get(_ABSTAINED)) for row in answered)
+            writer.write([{**row, **more} for row, more in zip(rows, answered, strict=True)])
             num_texts += len(rows)
             num_truncated += int(answers.truncated.sum())
             on_event(Progress("write", num_texts, None, "rows"))
@@ -125,19 +133,29 @@ def run_prediction(config: PredictConfig, *, on_event: EventCallback) -> Predict
     )
 
 
-def _text_column(
+def _text_columns(
     config: PredictConfig, reader: RowReader, record: ModelRecord, on_event: EventCallback
-) -> str:
-    """Return the column given, else that of training if it is there, else a guess."""
+) -> tuple[str, ...]:
+    """Return the columns of the text and, if there is one, of the second text.
+
+    The one given, else that of training; the text's, if that is not there, is guessed.
+
+    Raises:
+        DatasetError: no such column, or the model was not trained on texts that come like this.
+    """
     known = record.text_column if record.text_column in reader.columns else None
-    return choose_columns(
+    chosen = choose_columns(
         reader.columns,
         reader.sample,
         config.text_column or known,
+        None,
+        config.text_pair_column or record.text_pair_column,
         need_label=False,
         source=reader.name,
         on_event=on_event,
-    ).text
+    )
+    check_pairs_fit(record.reading, has_pairs=chosen.pair is not None)
+    return (chosen.text,) if chosen.pair is None else (chosen.text, chosen.pair)
 
 
 def _check_flags(config: PredictConfig, labels: LabelSpec) -> None:

@@ -51,7 +51,7 @@ def write_predictions(path: Path, examples: Sequence[Example], logits: NDArray[n
         {
             "file": [example.file for example in examples],
             "row": [example.row for example in examples],
-            "text_sha256": [text_sha256(example.text) for example in examples],
+            "text_sha256": [text_sha256(example) for example in examples],
             "label": [example.label for example in examples],
             "logits": logits.astype(np.float64).tolist(),
         },
@@ -80,6 +80,7 @@ def read_predictions(path: Path) -> StoredPredictions:
         ) from error
 
 
-def text_sha256(text: str) -> str:
+def text_sha256(example: Example) -> str:
     """Return the hash by which the examples of two runs are known to be the same."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    pair = "" if example.text_pair is None else f"\0{example.text_pair}"
+    return hashlib.sha256((example.text + pair).encode("utf-8", "surrogatepass")).hexdigest()

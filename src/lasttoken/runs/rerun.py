@@ -236,9 +236,11 @@ def _check_unchanged(plan: RerunPlan, on_event: EventCallback) -> None:
 
 def _check_model(plan: RerunPlan, data: RunExamples, on_event: EventCallback) -> None:
     """Check the model's weights, and its tokenizer on the test texts."""
+    from lasttoken.data.examples import second_texts
     from lasttoken.model.blocks import find_blocks
     from lasttoken.model.device import resolve_device
     from lasttoken.model.folder import load_for_training
+    from lasttoken.model.settling import settle_reading
     from lasttoken.model.sources import fetch_model, locate_model
     from lasttoken.model.tokens import tokenize
     from lasttoken.runs.facts import weights_sha256
@@ -257,12 +259,19 @@ def _check_model(plan: RerunPlan, data: RunExamples, on_event: EventCallback) ->
         raise _cannot_be_repeated(
             plan.run, f"the weights of its model have changed since: {config.model}"
         )
-    texts = tokenize(
+    test = data.splits.test
+    pairs = second_texts(test)
+    tokenizer, reading = settle_reading(
         loaded.tokenizer,
-        [example.text for example in data.splits.test],
+        loaded.classifier.hf_model.config,
+        loaded.token_limit,
         max_length=record["resolved"]["max_length"],
-        prompt=config.prompt,
+        template=config.template,
+        has_pairs=pairs is not None,
+        long=config.long,
+        window_overlap=config.window_overlap,
     )
+    texts = tokenize(tokenizer, [example.text for example in test], reading, pairs=pairs)
     tokens = hashlib.sha256(texts.token_ids.data).hexdigest()
     if tokens != record["data"]["test"].get("tokens_sha256", tokens):
         raise _cannot_be_repeated(

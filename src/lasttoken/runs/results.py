@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lasttoken.config import EvaluateConfig, ExplainMethod, TrainConfig
-from lasttoken.data.examples import Example
+from lasttoken.data.examples import Example, second_texts
 from lasttoken.data.labels import LabelSpec
 from lasttoken.data.splits import Splits
 from lasttoken.data.tasks import name_of
@@ -24,7 +24,7 @@ from lasttoken.evaluation.decisions import Decisions
 from lasttoken.evaluation.evaluate import write_metrics
 from lasttoken.evaluation.explain import explain
 from lasttoken.evaluation.failures import Failures
-from lasttoken.evaluation.kinds import KINDS, LabeledTexts
+from lasttoken.evaluation.kinds import KINDS, LabeledSplits, LabeledTexts
 from lasttoken.evaluation.metrics import Probs
 from lasttoken.evaluation.report.page import write_report
 from lasttoken.evaluation.report.plots import write_plots
@@ -52,10 +52,10 @@ def run_baselines(
     """Fit the baselines on the very examples the model is trained on, and score them."""
     kind = KINDS[labels.kind]
     parts = (
-        LabeledTexts([example.text for example in examples], targets(labels, examples))
+        LabeledTexts([example.whole_text for example in examples], targets(labels, examples))
         for examples in (splits.train, splits.validation, splits.test)
     )
-    baselines = kind.baselines(*parts, labels.labels, seed=seed, on_event=on_event)
+    baselines = kind.baselines(LabeledSplits(*parts), labels.labels, seed, on_event)
     for baseline in baselines:
         if baseline.metrics is None:
             on_event(Note(f"no {baseline.name} baseline: {baseline.reason}", is_warning=True))
@@ -246,6 +246,13 @@ def _words(
     """Return the parts of each wrongly answered text, and how much each spoke for the answer."""
     if method == "none" or not len(failures.rows):
         return []
-    texts = [examples[row].text for row in failures.rows.tolist()]
-    explained = explain(classifier, texts, failures.explained, method=method, on_event=on_event)
+    wrong = [examples[row] for row in failures.rows.tolist()]
+    explained = explain(
+        classifier,
+        [example.text for example in wrong],
+        failures.explained,
+        pairs=second_texts(wrong),
+        method=method,
+        on_event=on_event,
+    )
     return [[(span.text, span.weight) for span in spans] for spans in explained]

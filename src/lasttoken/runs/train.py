@@ -173,6 +173,7 @@ def _carry_out(run: _Run, classifier: TextClassifier, told: NoteKeeper) -> Train
             "text_column": run.data.text_column,
             "label_column": run.data.label_column,
             "label_columns": run.data.task.columns,
+            "text_pair_column": run.data.pair_column,
         },
         checkpoints=checkpoint_settings(config),
         tokens_after=int(run.test_texts.lengths.sum()),

@@ -254,7 +254,7 @@ def _new_record(
         "resolved": {
             "labels": list(classifier.labels.labels),
             "model_sha256": weights_sha256(classifier.hf_model.base_model),
-            "max_length": prepared.max_length,
+            "max_length": prepared.reading.max_length,
             "precision": prepared.settings.precision,
             "device": str(prepared.settings.device),
             "num_blocks": prepared.num_blocks,

@@ -72,6 +72,10 @@ class CachedCollator:
         """Return the packed batch with `hidden_states` (1, W, H); the filler's are 0."""
         inputs = self._collate(examples)
         rows = [example["hidden_states"] for example in examples]
+        if "owner" in inputs:  # several windows, end to end
+            num_windows = inputs["owner"].bincount().tolist()
+            rows = [part for row, num in zip(rows, num_windows, strict=True)
+                    for part in np.split(row, num)]  # fmt: skip
         ends, shares = inputs["cu_seqlens"].tolist(), inputs.get("continues")
         if shares is not None:  # a prompt stands in front, once for all that continue it
             shared = ends[1]
@@ -125,9 +129,11 @@ def cache_hidden_states(
                 states = scratch_array(path, (int(texts.offsets[-1]), given.shape[1]))
             ends = batch.cu_seqlens.tolist()
             first = 0 if batch.continues is None else 1  # the prompt is no example
-            for place, index in enumerate(indices.tolist(), start=first):
+            stretches = [
+                stretch for index in indices.tolist() for stretch in texts.stretches(index)
+            ]
+            for place, (start, stop) in enumerate(stretches, start=first):
                 text = given[ends[place] : ends[place + 1]]  # (L, H), or behind the prompt
-                start, stop = texts.offsets[index : index + 2]
                 states[stop - len(text) : stop] = text
                 states[start : stop - len(text)] = given[: stop - len(text) - start]
             done += len(indices)

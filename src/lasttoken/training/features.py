@@ -17,12 +17,13 @@ from torch import Tensor
 
 from lasttoken.events import EventCallback, Progress, ignore
 from lasttoken.inference.prediction import MAX_TOKENS_PER_BATCH, budget_batches
-from lasttoken.model.batch import Batch, pack_examples, to_device
+from lasttoken.model.batch import Batch, pack_texts, to_device
 from lasttoken.model.blocks import find_blocks
 from lasttoken.model.classifier import Classifier, last_tokens
 from lasttoken.model.device import Precision, autocast
 from lasttoken.model.frozen import apply_tail, block_outputs
 from lasttoken.model.tokens import TokenizedTexts
+from lasttoken.model.windows import average_windows
 
 # Fewer than in prediction, because the states of all blocks are held together.
 _MAX_TOKENS_PER_BATCH = 2_048
@@ -57,7 +58,7 @@ def fill_features(
     classifier.eval()
     with torch.inference_mode(), autocast(device, precision):
         for indices, batch in packed_batches(texts, _MAX_TOKENS_PER_BATCH):
-            at = _last_places(classifier, batch, texts.lengths[indices])
+            at = _last_places(classifier, batch)
             states: list[Tensor] = []
 
             def take(
@@ -66,12 +67,14 @@ def fill_features(
                 at: tuple[Tensor, Tensor] = at,
                 states: list[Tensor] = states,
             ) -> None:
-                states.append(output[at])  # (B, H)
+                states.append(output[at])  # (S, H), of every window
 
             with block_outputs(classifier, take):
                 last = classifier.pool_last_token(**to_device(batch.to_inputs(), device))
             if states:
-                earlier = apply_tail(classifier, torch.cat(states)).unflatten(0, (-1, len(last)))
+                earlier = apply_tail(classifier, torch.cat(states)).unflatten(0, (-1, len(at[0])))
+                if batch.owner is not None:
+                    earlier = average_windows(earlier.transpose(0, 1), batch.owner).transpose(0, 1)
                 features[:-1, indices] = earlier.float().cpu().numpy()
             features[-1, indices] = last.float().cpu().numpy()  # after the final norm already
             done += len(last)
@@ -82,26 +85,16 @@ def packed_batches(
     texts: TokenizedTexts, max_tokens_per_batch: int = MAX_TOKENS_PER_BATCH
 ) -> Iterator[tuple[NDArray[np.int64], Batch]]:
     """Yield all texts in packed batches of similar lengths, each with its texts' indices (B,)."""
-    sizes = np.maximum(texts.lengths - len(texts.prompt), 1)  # the prompt is shared
-    for indices in budget_batches(sizes, max_tokens_per_batch):
+    for indices in budget_batches(texts.work, max_tokens_per_batch):
         token_ids = [texts[index] for index in indices.tolist()]
-        yield indices, pack_examples(token_ids, owner=indices, prompt=texts.prompt)
+        yield indices, pack_texts(token_ids, texts.reading)
 
 
-def take_texts(texts: TokenizedTexts, indices: NDArray[np.int64]) -> TokenizedTexts:
-    """Return some of the texts, in the order of `indices`."""
-    parts = [texts[index] for index in indices.tolist()]
-    offsets = np.concatenate([[0], np.cumsum(texts.lengths[indices])])
-    flat = np.concatenate([np.zeros(0, dtype=np.int32), *parts])
-    return TokenizedTexts(flat, offsets, texts.num_tokens[indices], texts.max_length, texts.prompt)
-
-
-def _last_places(
-    classifier: Classifier, batch: Batch, lengths: NDArray[np.int64]
-) -> tuple[Tensor, Tensor]:
-    """Return where the last tokens stand in a block's output: row and place, (B,) each."""
-    if classifier.proof.path == "padded":
-        return torch.arange(len(lengths)), torch.from_numpy(lengths - 1)
+def _last_places(classifier: Classifier, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return where the last tokens stand in a block's output: row and place, (S,) each."""
     num_prompts = 0 if batch.continues is None else 1
     places = last_tokens(batch.cu_seqlens)[num_prompts:]
+    if classifier.proof.path == "padded":
+        positions = batch.position_ids[0, places]  # those of the whole sequence, prompt included
+        return torch.arange(len(places)), positions
     return torch.zeros_like(places), places

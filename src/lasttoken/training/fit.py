@@ -86,9 +86,8 @@ def fit(
     collator = Gpt2ClassificationCollator(
         prepared.loaded.tokenizer,
         classifier.labels,
-        prepared.max_length,
         layout="packed",
-        prompt=prepared.training.texts.prompt,
+        reading=prepared.reading,
     )
     if head is not None:
         return finish_head(prepared, extent, head, collator, World(accelerator), on_event)

@@ -23,7 +23,7 @@ from lasttoken.events import Event, EventCallback, Progress, ignore
 from lasttoken.model.classifier import Classifier
 from lasttoken.model.device import Precision
 from lasttoken.model.tokens import TokenizedTexts
-from lasttoken.training.features import features_shape, fill_features, take_texts
+from lasttoken.training.features import features_shape, fill_features
 from lasttoken.training.head_fits import (
     C_VALUES,
     cross_validated,
@@ -104,7 +104,7 @@ def out_of_fold_probs(
             fill_features(
                 features[:, : len(rows)],
                 classifier,
-                take_texts(texts, rows),
+                texts.take(rows),
                 device=device,
                 precision=precision,
                 on_event=count,

@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator
 
 from lasttoken.config import DEFAULT_MODEL
 from lasttoken.data.written import SEPARATOR
+from lasttoken.template import LongTexts
 
 
 class Parameters(BaseEstimator):
@@ -40,7 +41,9 @@ class Parameters(BaseEstimator):
         gradient_checkpointing: bool = False,
         depth: int | str | None = None,
         max_length: int | None = None,
-        prompt: str = "",
+        template: str | None = None,
+        long: LongTexts = "cut-end",
+        window_overlap: int | None = None,
         fix_text: bool = False,
         seed: int = 123,
         precision: str = "auto",
@@ -70,7 +73,9 @@ class Parameters(BaseEstimator):
         self.gradient_checkpointing = gradient_checkpointing
         self.depth = depth
         self.max_length = max_length
-        self.prompt = prompt
+        self.template = template
+        self.long = long
+        self.window_overlap = window_overlap
         self.fix_text = fix_text
         self.seed = seed
         self.precision = precision

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lasttoken.data.examples import Example
+from lasttoken.data.examples import Example, second_texts
 from lasttoken.data.labels import LabelSpec
 from lasttoken.data.splits import fingerprint
 from lasttoken.data.tasks import Task, name_of
 from lasttoken.data.written import LabelKind
 from lasttoken.errors import ConfigError
 from lasttoken.events import EventCallback, Note, ignore
+from lasttoken.inference.predictor import check_pairs_fit
 from lasttoken.model.blocks import find_blocks
 from lasttoken.model.classifier import Classifier
 from lasttoken.model.folder import LoadedModel, load_for_training
+from lasttoken.model.frame import num_read_otherwise
 from lasttoken.model.objective import Objective
+from lasttoken.model.reading import Reading
+from lasttoken.model.settling import settle_reading
 from lasttoken.model.sources import fetch_model, locate_model
-from lasttoken.model.tokens import TokenizedTexts, prompt_tokens, tokenize
+from lasttoken.model.tokens import TokenizedTexts, tokenize
+from lasttoken.template import LongTexts
 from lasttoken.training.features import features_shape
 from lasttoken.training.imbalance import check_weighable, make_groups, make_objective
 from lasttoken.training.sampler import TokenizedExamples
@@ -35,6 +40,7 @@ FITTED_KINDS: tuple[LabelKind, ...] = ("single_label", "ordinal")
 # Below it adapters hardly learn. They want about ten times the rate of full training: Schulman et
 # al., "LoRA Without Regret" (Thinking Machines, 2025).
 LOWEST_LORA_RATE = 1e-4
+_COMPARED = 200  # texts that are read twice, to tell what a template changes
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,7 @@ class PreparedTraining:
         training: tokenized examples to learn from.
         validating: tokenized examples that choose the epoch to keep.
         settings: of the loop.
-        max_length: tokens at which texts are cut.
-        prompt: put in front of every text.
+        reading: how texts become tokens.
         data_fingerprint: SHA-256 over the training examples.
         num_blocks: of the model before `settings.depth` cut it.
         objective: what training lowers.
@@ -59,8 +64,7 @@ class PreparedTraining:
     training: TokenizedExamples
     validating: TokenizedExamples
     settings: FitSettings
-    max_length: int
-    prompt: str
+    reading: Reading
     data_fingerprint: str
     num_blocks: int
     objective: Objective
@@ -70,7 +74,7 @@ class PreparedTraining:
         self, examples: Sequence[Example], *, on_event: EventCallback = ignore
     ) -> TokenizedTexts:
         """Return the texts of further examples as the model will read them."""
-        return _tokenize(self.loaded, examples, self.max_length, self.prompt, on_event)
+        return _tokenize(self.loaded, self.reading, examples, on_event)
 
 
 def prepare_training(
@@ -79,8 +83,10 @@ def prepare_training(
     validating: Sequence[Example],
     settings: FitSettings,
     *,
-    max_length: int | None,
-    prompt: str = "",
+    max_length: int | None = None,
+    template: str | None = None,
+    long: LongTexts = "cut-end",
+    window_overlap: int | None = None,
     task: Task = _SINGLE_LABEL,
     on_event: EventCallback = ignore,
 ) -> PreparedTraining:
@@ -91,17 +97,19 @@ def prepare_training(
         train: labeled examples to learn from.
         validating: labeled examples that choose the epoch to keep.
         settings: of the loop.
-        max_length: tokens at which texts are cut; None is the model's limit.
-        prompt: put in front of every text.
+        max_length: tokens that are read at once; None is the model's limit.
+        template: the words around every text; see `template.parse_template`.
+        long: what is done with texts of more tokens.
+        window_overlap: tokens that two windows share, at least; None is a quarter.
         task: what the labels mean.
         on_event: hears progress and what was decided.
 
     Raises:
         BackboneError: the model cannot be had or used.
-        ConfigError: weights of labels do not fit the task or its labels; `max_length` is more than
-            the model can read, the prompt leaves no room in it for a text, `depth` or `trainable`
-            are more than the model has blocks, or there is too little room for what frozen blocks
-            give.
+        ConfigError: weights of labels do not fit the task or its labels; texts cannot be read as
+            asked for (see `settling.settle_reading`), `max_length` is more than the model can read,
+            `depth` or `trainable` are more than the model has blocks, or there is too little room
+            for what frozen blocks give.
         DatasetError: the labels do not fit the task (see `LabelSpec.from_labels`), or validation
             has one that training has not.
     """
@@ -129,28 +137,31 @@ def prepare_training(
             expected=f"at most {limit} tokens",
             remedy=f"--max-length {limit}, or leave it out",
         )
-    cut_at = limit if max_length is None else max_length
-    prompt_length = len(prompt_tokens(loaded.tokenizer, prompt))
-    if prompt_length >= cut_at:
-        raise ConfigError(
-            f"--prompt: {prompt_length} tokens, which leaves no room for a text",
-            expected=f"fewer than the {cut_at} tokens at which texts are cut",
-            remedy="a shorter --prompt, or a larger --max-length",
-        )
+    tokenizer, reading = settle_reading(
+        loaded.tokenizer,
+        loaded.classifier.hf_model.config,
+        limit,
+        max_length=max_length,
+        template=template,
+        has_pairs=second_texts(train) is not None,
+        long=long,
+        window_overlap=window_overlap,
+    )
+    framed = replace(loaded, tokenizer=tokenizer)
+    _tell_frame(loaded, framed, reading, train, on_event)
     training, validation = (
         TokenizedExamples(
-            _tokenize(loaded, examples, cut_at, prompt, on_event),
+            _tokenize(framed, reading, examples, on_event),
             [str(example.label) for example in examples],
         )
         for examples in (train, validating)
     )
     prepared = PreparedTraining(
-        loaded=loaded,
+        loaded=framed,
         training=training,
         validating=validation,
         settings=settings,
-        max_length=cut_at,
-        prompt=prompt,
+        reading=reading,
         data_fingerprint=fingerprint(train),
         num_blocks=num_blocks,
         objective=make_objective(loaded.classifier.labels, training.labels, settings, on_event),
@@ -171,6 +182,29 @@ def tell_reading_path(loaded: LoadedModel, on_event: EventCallback) -> None:
         on_event(Note(f"the last block is computed for every token: {reason}"))
     if proof.long_blocks_reason:
         on_event(Note(f"blocks are not computed in fewer calls: {proof.long_blocks_reason}"))
+
+
+def _tell_frame(
+    before: LoadedModel,
+    after: LoadedModel,
+    reading: Reading,
+    train: Sequence[Example],
+    on_event: EventCallback,
+) -> None:
+    """Tell what stands around texts, and how many of them it changes where they meet it."""
+    if not reading.replaced:
+        return
+    few = train[:_COMPARED]
+    texts, pairs = [example.text for example in few], second_texts(few)
+    others = num_read_otherwise(before.tokenizer, after.tokenizer, reading, texts, pairs)
+    what = "template" if reading.template else "pairs: a line break stands between the two"
+    text = f"{what}: {reading.max_length - reading.room} tokens beside those of a text"
+    if others:
+        text += (
+            f"; of {len(few):,} texts, {others:,} have other tokens than in one string with it, "
+            "because their ends meet its words (or a text is empty)"
+        )
+    on_event(Note(text))
 
 
 def _apply_depth(model: str, classifier: Classifier, settings: FitSettings) -> int:
@@ -236,12 +270,10 @@ def _check_room(prepared: PreparedTraining) -> None:
 
 def _tokenize(
     loaded: LoadedModel,
+    reading: Reading,
     examples: Sequence[Example],
-    max_length: int,
-    prompt: str,
     on_event: EventCallback,
 ) -> TokenizedTexts:
-    texts = [example.text for example in examples]
-    return tokenize(
-        loaded.tokenizer, texts, max_length=max_length, prompt=prompt, on_event=on_event
-    )
+    texts, pairs = [example.text for example in examples], second_texts(examples)
+    check_pairs_fit(reading, has_pairs=pairs is not None)
+    return tokenize(loaded.tokenizer, texts, reading, pairs=pairs, on_event=on_event)

@@ -24,7 +24,7 @@ from lasttoken.model.frozen import frozen_but_last
 from lasttoken.model.lora import num_learning_weights
 from lasttoken.model.tokens import TokenizedTexts
 from lasttoken.training.choosing import pass_scores
-from lasttoken.training.features import features_shape, fill_features, take_texts
+from lasttoken.training.features import features_shape, fill_features
 from lasttoken.training.head_fits import fit_head
 from lasttoken.training.passes import PassResult
 from lasttoken.training.preparation import PreparedTraining
@@ -92,7 +92,7 @@ def settle_depth(
         train_texts = prepared.training.texts
         rows = sample
         if kind != "probe":  # then a sample is all that is ever looked at
-            train_texts, rows = take_texts(train_texts, sample), np.arange(len(sample))
+            train_texts, rows = train_texts.take(sample), np.arange(len(sample))
         training = _features(prepared, train_texts, folder / "training", on_event)
         validating = _features(prepared, prepared.validating.texts, folder / "validation", on_event)
         table = make_probe_table(

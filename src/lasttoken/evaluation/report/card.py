@@ -26,6 +26,16 @@ from lasttoken.evaluation.report.markdown import table, text
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
 
+# What transformers does with long texts, beside what lasttoken does.
+_LONG_TEXTS = {
+    "cut-end": "`truncation=True` cuts texts{cut}, as in training and as lasttoken does.",
+    "cut-start": "`truncation=True` cuts off the beginning of texts{cut}, as in training and as "
+    "lasttoken does.",
+    "cut-middle": "`truncation=True` cuts texts{cut}. Of a longer text lasttoken reads the first "
+    "quarter and the last three of what fits, as in training: there its answers are others.",
+    "windows": "`truncation=True` cuts texts{cut}. lasttoken reads all of a longer text, in "
+    "windows whose answers are averaged, as in training: there its answers are others.",
+}
 _PATHS = ("data", "validation", "test", "model")
 
 
@@ -148,9 +158,14 @@ def _what_it_is(metrics: Mapping[str, Any], record: Mapping[str, Any], kind: Car
 
 
 def _use(record: Mapping[str, Any], kind: CardKind) -> str:
-    settings = record.get("settings", {})
-    limit = record.get("resolved", {}).get("max_length")
+    settings, resolved = record.get("settings", {}), record.get("resolved", {})
+    limit = resolved.get("max_length")
     cut = f" at {limit:,} tokens" if limit else ""
+    one = (
+        '{"text": "a text", "text_pair": "its pair"}'
+        if resolved.get("text_pair_column")
+        else ('"a text"')
+    )
     lines = [
         f"`MODEL` is this folder, or its name on the Hub. With lasttoken, {kind.columns} "
         "beside a file's own columns:",
@@ -158,13 +173,13 @@ def _use(record: Mapping[str, Any], kind: CardKind) -> str:
         "With transformers alone:",
         "```python\nfrom transformers import pipeline\n\n"
         'classify = pipeline("text-classification", "MODEL")\n'
-        f'classify("a text", {kind.arguments}truncation=True)\n```',
-        f"`truncation=True` cuts texts{cut}, as in training and as lasttoken does.{kind.plain}",
+        f"classify({one}, {kind.arguments}truncation=True)\n```",
+        _LONG_TEXTS[settings.get("long", "cut-end")].format(cut=cut) + kind.plain,
     ]
-    if settings.get("prompt"):
+    if settings.get("template"):
         lines.append(
-            f"Every text was read behind the prompt “{text(settings['prompt'])}”. lasttoken puts "
-            "it there by itself; with transformers alone, put it in front of each text."
+            f"Every text is read inside the template “{text(settings['template'])}”: the saved "
+            "tokenizer puts its words there, so give the text alone."
         )
     if settings.get("fix_text"):
         lines.append(

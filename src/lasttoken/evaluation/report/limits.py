@@ -7,9 +7,9 @@ from typing import Any
 
 from lasttoken.data.check import FEW_EXAMPLES
 from lasttoken.evaluation.baseline import BASELINE_NAMES
+from lasttoken.evaluation.caveats import caveats, number_caveats, set_caveats
 from lasttoken.evaluation.headline import ACCURACY, MACRO_F1, MEAN_ERROR, Headline, tested
 from lasttoken.evaluation.report.markdown import text
-from lasttoken.evaluation.verdict import caveats, number_caveats, set_caveats
 
 _MOST = 3  # weakest labels, confused pairs
 _RANGE = 0.9  # the share of true values whose range is told
@@ -131,11 +131,20 @@ def _caveats(
         yield f"{line[:1].upper()}{line[1:]}."
 
 
+_UNREAD = {
+    "cut-end": "What stands behind the first {limit} tokens of a text is not read",
+    "cut-start": "What stands before the last {limit} tokens of a text is not read",
+    "cut-middle": "Of a text of more than {limit} tokens the middle is not read",
+    "windows": "A text of more than {limit} tokens is read in windows of that length, each without "
+    "the others; their answers are averaged",
+}
+
+
 def _truncation(record: Mapping[str, Any]) -> Iterator[str]:
     limit = record.get("resolved", {}).get("max_length")
     if limit is None:
         return
-    line = f"What stands behind the first {limit:,} tokens of a text is not read"
+    line = _UNREAD[record.get("settings", {}).get("long", "cut-end")].format(limit=f"{limit:,}")
     part = record.get("data", {}).get("test")
     if part:
         cut, count = part["texts_cut"], part["examples"]
