@@ -79,7 +79,10 @@ NOT_FOR_TEXTS = {
 # The task's own besides.
 NOT_FOR_TASK = {
     "single-label": {},
-    "ordinal": {"check_classifiers_classes": "the order of 'one' and 'two' must be given"},
+    "ordinal": {
+        "check_classifiers_classes": "the order of 'one' and 'two' must be given",
+        "check_classifiers_regression_target": "1.5 is an ordered label like any other",
+    },
     "regression": {
         "check_regressors_train": "asks for half of the variance learned from digits, after one "
         "epoch of a random model",

@@ -138,7 +138,7 @@ def _sets_of_rows(rows: NDArray[Any]) -> tuple[list[tuple[str, ...]], int]:
 
 def _refuse_continuous(values: list[float]) -> None:
     for place, value in enumerate(values):
-        if value % 1 and not is_missing(value):
+        if not is_missing(value) and not float(value).is_integer():
             raise DatasetError(
                 f"labels[{place}] is {float(value)!r}, so these labels are continuous numbers",
                 expected="labels that are names: strings, whole numbers or bools",
