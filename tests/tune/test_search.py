@@ -16,6 +16,7 @@ import pytest
 
 from lasttoken.cli.results import trial_text
 from lasttoken.config import TrainConfig
+from lasttoken.data.written import LabelKind
 from lasttoken.errors import ConfigError, RunError
 from lasttoken.events import EpochEnd, Event, EventCallback, Note, Progress, TrialBegin, TrialEnd
 from lasttoken.settings import LORA_DEFAULTS, STEPS_DEFAULTS
@@ -173,26 +174,44 @@ def test_a_probe_has_no_rates_by_layer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "fits_heads", "expected"),
+    ("changes", "kind", "expected"),
     [
-        ({}, True, ("full", "last-2", "last-4", "lora", "probe")),
-        ({}, False, ("full", "last-2", "last-4", "lora")),  # sets and numbers
-        ({"gradient_checkpointing": True}, True, ("full", "last-2", "last-4", "lora")),
-        ({"trainable": "lora", "lora_rank": 4}, True, ("lora",)),
-        ({"trainable": "last-7"}, True, ("full", "last-2", "last-4", "lora", "probe", "last-7")),
+        ({}, "single_label", ("full", "last-2", "last-4", "lora", "probe")),
+        ({}, "multi_label", ("full", "last-2", "last-4", "lora")),
+        ({"gradient_checkpointing": True}, "ordinal", ("full", "last-2", "last-4", "lora")),
+        ({"trainable": "lora", "lora_rank": 4}, "single_label", ("lora",)),
+        (
+            {"trainable": "last-7"},
+            "single_label",
+            ("full", "last-2", "last-4", "lora", "probe", "last-7"),
+        ),
     ],
     ids=["default", "no-heads", "checkpointing", "lora", "given"],
 )
 def test_what_is_at_odds_with_the_settings_given_is_not_tried(
-    changes: dict[str, Any], fits_heads: bool, expected: tuple[str, ...]
+    changes: dict[str, Any], kind: LabelKind, expected: tuple[str, ...]
 ) -> None:
-    space = make_space({**SETTINGS, **changes}, replace(EXTENTS, fits_heads=fits_heads), None)
+    space = make_space({**SETTINGS, **changes}, replace(EXTENTS, kind=kind), None)
     assert space.ranges["trainable"].choices == expected
-    assert ("auto" in space.ranges["depth"].choices) == fits_heads
+    assert ("auto" in space.ranges["depth"].choices) == (kind != "multi_label")
     assert any(first["trainable"] == "probe" for first in space.first()) == ("probe" in expected)
     for trainable in expected:  # no proposal is refused
         settings = space.effective({**space.given, "trainable": trainable, "layer_decay": 0.9})
         TrainConfig(data="x", **{**SETTINGS, **changes, **settings})
+
+
+def test_label_weights_are_tried_where_nothing_else_weighs_labels() -> None:
+    for changes, kind, expected in (
+        ({}, "single_label", ("none", "balanced")),
+        ({"class_weights": "a=2"}, "multi_label", ("none", "balanced", "a=2")),
+        ({"sampling": "balanced"}, "single_label", ("none",)),
+        ({}, "regression", ("none",)),
+    ):
+        space = make_space({**SETTINGS, **changes}, replace(EXTENTS, kind=kind), None)
+        assert space.ranges["class_weights"].choices == expected
+    weighted = {**SETTINGS, "class_weights": "balanced"}
+    stays = make_space(weighted, EXTENTS, "trainable")
+    assert "probe" not in stays.ranges["trainable"].choices  # a fitted head has no weights
 
 
 def test_a_depth_that_is_given_holds_while_the_rest_is_searched(

@@ -41,7 +41,7 @@ from lasttoken.runs.record import (
 )
 from lasttoken.runs.resume import check_same_data, check_unchanged
 from lasttoken.settings import config_file_text
-from lasttoken.training.preparation import FITTED_KINDS, PreparedTraining
+from lasttoken.training.preparation import PreparedTraining
 from lasttoken.tune.search import Search
 from lasttoken.tune.space import Extents, Settings, make_space
 from lasttoken.versions import Stopwatch, machine, package_versions
@@ -235,7 +235,7 @@ def _extents(prepared: PreparedTraining) -> Extents:
         num_examples=len(prepared.training),
         num_tokens=int(prepared.training.texts.lengths.sum()),
         num_validation_tokens=int(prepared.validating.texts.lengths.sum()),
-        fits_heads=prepared.loaded.classifier.labels.kind in FITTED_KINDS,
+        kind=prepared.loaded.classifier.labels.kind,
     )
 
 

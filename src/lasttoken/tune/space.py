@@ -14,6 +14,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from lasttoken.data.written import LabelKind
 from lasttoken.errors import ConfigError
 from lasttoken.settings import (
     LORA_DEFAULTS,
@@ -21,8 +22,10 @@ from lasttoken.settings import (
     parse_depth,
     parse_trainable,
 )
+from lasttoken.training.preparation import FITTED_KINDS
 
 Settings = Mapping[str, Any]
+Names = tuple[str, ...]
 
 # Where fine-tuning of decoders is usually best; the range grows to hold the setting given.
 _LEARNING_RATES = (1e-5, 1e-3)
@@ -49,14 +52,14 @@ class Extents:
         num_examples: that are trained on.
         num_tokens: of these.
         num_validation_tokens: of the examples that choose the epoch.
-        fits_heads: whether a head can be fitted on frozen states for the task.
+        kind: of the task.
     """
 
     num_blocks: int
     num_examples: int
     num_tokens: int
     num_validation_tokens: int
-    fits_heads: bool = True
+    kind: LabelKind = "single_label"
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ def make_space(settings: Settings, extents: Extents, search: str | None) -> Spac
         ConfigError: `search` names what cannot be searched.
     """
     names = tuple(SEARCHED) if search is None else _names(search)
-    ranges = {name: SEARCHED[name](settings, extents) for name in names}
+    ranges = {name: SEARCHED[name](settings, extents, names) for name in names}
     return Space(settings, ranges, extents)
 
 
@@ -158,45 +161,53 @@ def _names(search: str) -> tuple[str, ...]:
     )
 
 
-def _learning_rate(settings: Settings, _: Extents) -> BaseDistribution:
+def _learning_rate(settings: Settings, *_: object) -> BaseDistribution:
     given = settings["learning_rate"]
     low, high = _LEARNING_RATES
     return FloatDistribution(min(low, given), max(high, given), log=True)
 
 
-def _num_epochs(settings: Settings, _: Extents) -> BaseDistribution:
+def _num_epochs(settings: Settings, *_: object) -> BaseDistribution:
     given = settings["num_epochs"]
     low, high = _EPOCHS
     return IntDistribution(min(low, given), max(high, given))
 
 
-def _batch_size(settings: Settings, extents: Extents) -> BaseDistribution:
+def _batch_size(settings: Settings, extents: Extents, *_: object) -> BaseDistribution:
     fitting = [size for size in _BATCH_SIZES if 2 * size <= extents.num_examples]
     return CategoricalDistribution(sorted({*fitting, settings["batch_size"]}))
 
 
-def _warmup_fraction(settings: Settings, _: Extents) -> BaseDistribution:
+def _warmup_fraction(settings: Settings, *_: object) -> BaseDistribution:
     return CategoricalDistribution(sorted({*_WARMUP_FRACTIONS, settings["warmup_fraction"]}))
 
 
-def _layer_decay(settings: Settings, _: Extents) -> BaseDistribution:
+def _layer_decay(settings: Settings, *_: object) -> BaseDistribution:
     return CategoricalDistribution(sorted({*_LAYER_DECAYS, settings["layer_decay"]}))
 
 
-def _depth(settings: Settings, extents: Extents) -> BaseDistribution:
-    auto = ["auto"] * extents.fits_heads
+def _depth(settings: Settings, extents: Extents, *_: object) -> BaseDistribution:
+    auto = ["auto"] * (extents.kind in FITTED_KINDS)
     numbers = [str(number) for number in _shares(_SHARES_OF_DEPTH, extents)]
     return _choices(None, *auto, *numbers, settings["depth"])
 
 
-def _trainable(settings: Settings, extents: Extents) -> BaseDistribution:
-    """Return ways to train with which no other setting is at odds; see `check_learning`."""
-    given = settings["trainable"]
-    if any(settings[name] != default for name, default in LORA_DEFAULTS.items()):
+def _class_weights(settings: Settings, extents: Extents, *_: object) -> BaseDistribution:
+    given = settings["class_weights"]
+    if extents.kind == "regression" or settings["sampling"] == "balanced":
         return _choices(given)
+    return _choices("none", "balanced", given)
+
+
+def _trainable(settings: Settings, extents: Extents, names: Names) -> BaseDistribution:
+    """Return ways to train with which no setting that stays is at odds; see `check_learning`."""
+    given = settings["trainable"]
+    stays = {name: value for name, value in settings.items() if name not in names}
+    if any(stays.get(name, default) != default for name, default in LORA_DEFAULTS.items()):
+        return _choices(given)
+    has_steps = any(stays.get(name, value) != value for name, value in STEPS_DEFAULTS.items())
+    probe = ["probe"] * (extents.kind in FITTED_KINDS and not has_steps)
     last = [f"last-{number}" for number in _shares(_SHARES_THAT_LEARN, extents)]
-    has_steps = settings["gradient_checkpointing"]
-    probe = ["probe"] * (extents.fits_heads and not has_steps)
     return _choices("full", *last, "lora", *probe, given)
 
 
@@ -210,7 +221,7 @@ def _shares(shares: tuple[float, ...], extents: Extents) -> list[int]:
 
 
 # The settings that are searched, in the order in which they are told.
-SEARCHED: Mapping[str, Callable[[Settings, Extents], BaseDistribution]] = {
+SEARCHED: Mapping[str, Callable[[Settings, Extents, Names], BaseDistribution]] = {
     "learning_rate": _learning_rate,
     "num_epochs": _num_epochs,
     "batch_size": _batch_size,
@@ -218,4 +229,5 @@ SEARCHED: Mapping[str, Callable[[Settings, Extents], BaseDistribution]] = {
     "trainable": _trainable,
     "warmup_fraction": _warmup_fraction,
     "layer_decay": _layer_decay,
+    "class_weights": _class_weights,
 }
