@@ -62,10 +62,10 @@ def trace(folder: Path, rank: int) -> list[int]:
     return [int(line) for line in (folder / f"trace-{rank}").read_text().split()]
 
 
-def check_alike(folder: Path, other: Path) -> None:
+def check_alike(folder: Path, other: Path, rel: float = 1e-6) -> None:
     for mine, theirs in zip(history(folder), history(other), strict=True):
         for key in mine.keys() - {"seconds"}:
-            assert mine[key] == pytest.approx(theirs[key], rel=1e-6, abs=1e-12), key
+            assert mine[key] == pytest.approx(theirs[key], rel=rel, abs=1e-12), key
 
 
 @pytest.mark.slow
@@ -98,7 +98,7 @@ def test_several_processes_train_the_adapters_that_one_does(model: Path, tmp_pat
     for num_processes, folder in enumerate(folders, start=1):
         outcome = train(folder, model, num_processes, *more)
         assert outcome.returncode == 0, outcome.stderr
-    check_alike(*folders)
+    check_alike(*folders, rel=1e-5)
     heads, a, b = zip(*(adapter_of(folder) for folder in folders))
     for mine, theirs in (heads, a, b):
         assert (mine - theirs).abs().max() <= 1e-5
