@@ -31,6 +31,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import (
+    check_classifiers_multilabel_output_format_predict,
+    check_classifiers_multilabel_output_format_predict_proba,
     check_estimator_cloneable,
     check_estimator_repr,
     check_estimator_tags_renamed,
@@ -73,7 +75,19 @@ NOT_FOR_TEXTS = {
     "check_supervised_y_2d": "a column of labels is refused, not flattened with a warning",
     "check_classifiers_train": "asks for 83 % of points learned from digits, after one epoch of a "
     "random model; test_estimator.py asks for more of texts",
-    "check_classifiers_regression_target": "numbers as labels are names: 0.5 is the label '0.5'",
+}
+# The task's own besides.
+NOT_FOR_TASK = {
+    "single-label": {},
+    "ordinal": {
+        "check_classifiers_classes": "the order of 'one' and 'two' must be given",
+        "check_classifiers_regression_target": "1.5 is an ordered label like any other",
+    },
+    "regression": {
+        "check_regressors_train": "asks for half of the variance learned from digits, after one "
+        "epoch of a random model",
+        "check_regressor_data_not_an_array": "its container cannot be iterated, as texts are",
+    },
 }
 
 
@@ -89,8 +103,8 @@ class RowsAsTexts(TextClassifier):
         super().fit(as_texts(X), y)
         return self
 
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
-        return super().predict_proba(as_texts(X))
+    def _values(self, texts: Any) -> NDArray[np.float64]:
+        return super()._values(as_texts(texts))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -115,12 +129,27 @@ def classifier(untrained: TextClassifier) -> TextClassifier:
 
 
 @parametrize_with_checks(
-    [RowsAsTexts(**FAST)], expected_failed_checks=lambda estimator: NOT_FOR_TEXTS
+    [RowsAsTexts(**FAST, task=task) for task in NOT_FOR_TASK],
+    expected_failed_checks=lambda estimator: NOT_FOR_TEXTS | NOT_FOR_TASK[estimator.task],
 )
 def test_scikit_learns_checks_hold(
     estimator: RowsAsTexts, check: Callable[[BaseEstimator], None], decoder: str
 ) -> None:
     check(clone(estimator).set_params(model=decoder))
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        check_classifiers_multilabel_output_format_predict,
+        check_classifiers_multilabel_output_format_predict_proba,
+    ],
+    ids=lambda check: check.__name__,
+)
+def test_checks_of_label_sets_hold(check: Callable, decoder: str) -> None:
+    estimator = RowsAsTexts(**FAST, model=decoder, task="multi-label")
+    assert get_tags(estimator).classifier_tags.multi_label
+    check("RowsAsTexts", estimator)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +178,16 @@ def test_scikit_learn_knows_a_classifier_of_strings() -> None:
     assert tags.input_tags.string
     assert not tags.input_tags.two_d_array
     assert tags.target_tags.required
+
+
+@pytest.mark.parametrize("labels", [[1.0, 2.0] * 15, np.array([10.0, 9.0] * 15)], ids=str)
+def test_whole_numbers_that_are_floats_come_back_as_floats(
+    untrained: TextClassifier, labels: Any
+) -> None:
+    fitted = clone(untrained).fit(TEXTS, labels)
+    assert fitted.classes_.tolist() == sorted(set(labels))
+    assert fitted.predict(TEXTS).dtype == np.float64
+    assert fitted.score(TEXTS, labels) == (fitted.predict(TEXTS) == labels).mean()
 
 
 def test_texts_have_no_number_of_features(classifier: TextClassifier) -> None:
@@ -278,8 +317,19 @@ def test_a_split_of_a_frames_columns_goes_in_as_it_is(untrained: TextClassifier)
         ([], [], "the training examples have no labels at all"),
         (pd.DataFrame({"text": TEXTS}), LABELS, "texts is one DataFrame of 2 dimensions"),
         (TEXTS, [1j] * 30, "labels[0] is of type complex"),
+        (TEXTS, [1.0, 0.5] * 15, "labels[1] is 0.5, so these labels are continuous numbers"),
     ],
-    ids=["no-y", "a-missing-label", "one-label", "y-2d", "x-2d", "empty", "frame", "complex"],
+    ids=[
+        "no-y",
+        "a-missing-label",
+        "one-label",
+        "y-2d",
+        "x-2d",
+        "empty",
+        "frame",
+        "complex",
+        "continuous",
+    ],
 )
 def test_what_the_checks_word_otherwise_is_refused_in_three_lines(
     untrained: TextClassifier, texts: Any, labels: Any, found: str

@@ -22,7 +22,7 @@ from lasttoken.cli.arguments import parse
 from lasttoken.config import TrainConfig, TuneConfig
 from lasttoken.runs.examples import read_examples
 
-# Nine trials of the tiny model are all there are, so the clock decides nothing.
+# Twelve trials of the tiny model are all there are, so the clock decides nothing.
 SMALL = ("--search", "depth,trainable", "--num-epochs", "2", "--max-length", "32",
          "--precision", "fp32", "--batch-size", "8", "--minutes", "5")  # fmt: skip
 
@@ -74,7 +74,9 @@ def searched(tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Searc
 def test_every_trial_is_printed_and_recorded(searched: Searched) -> None:
     rows = trials_of(searched.folder)
     lines = [line for line in searched.out.splitlines() if line.startswith("trial ")]
-    assert len(rows) == len(lines) == 9  # depth: all, auto, 1; trainable: full, last-1, probe
+    assert (
+        len(rows) == len(lines) == 12
+    )  # depth: all, auto, 1; trainable: full, last-1, lora, probe
     for row, line in zip(rows, lines):
         assert line.startswith(f"trial {row['number']}: macro F1 by epoch ")
         assert f"depth {row['settings']['depth'] or 'all'}" in line
@@ -83,7 +85,7 @@ def test_every_trial_is_printed_and_recorded(searched: Searched) -> None:
         assert re.search(r"; \d+\.\d s", line)
     assert rows[0]["settings"] == {"depth": None, "trainable": "full"}
     assert rows[1]["settings"] == {"depth": "auto", "trainable": "probe"}
-    assert searched.err.count(" begins: ") == 9
+    assert searched.err.count(" begins: ") == 12
     names = {path.name for path in searched.folder.iterdir()}
     assert names == {"run.json", "journal.log", "trials.jsonl", "best.toml", ".lock"}
 
@@ -93,7 +95,7 @@ def test_the_best_is_never_worse_than_the_settings_given(searched: Searched) -> 
     best = max(rows, key=lambda row: row["score"])
     assert best["score"] >= rows[0]["score"]
     assert f"best      trial {best['number']}: macro F1 {best['score']:.3f}" in searched.out
-    assert "the best of 9 on 4 validation examples" in searched.out
+    assert "the best of 12 on 4 validation examples" in searched.out
 
 
 def test_the_command_that_is_printed_trains_to_the_score_that_was_found(

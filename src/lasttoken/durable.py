@@ -108,6 +108,20 @@ class NewFolder:
             _sync_folder(self._path.parent)
 
 
+def refuse_occupied(folder: Path) -> None:
+    """Check that a folder can be made anew: it is not there, or empty.
+
+    Raises:
+        RunError: it holds something.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise RunError(
+            f"{folder}: already there and not empty",
+            expected="a new folder",
+            remedy="choose another name, or remove it",
+        )
+
+
 def place_folder(new: Path, path: Path) -> None:
     """Give a folder that another program filled its name, once the disk has all of it.
 

@@ -275,6 +275,7 @@ class TextClassifier(Answerer, ClassifierMixin, Parameters):
         tags.input_tags.string = True
         tags.input_tags.two_d_array = False
         tags.target_tags.multi_output = self.task == "multi-label"
+        tags.classifier_tags.multi_label = self.task == "multi-label"
         if self.task == "regression":
             tags.estimator_type = "regressor"
             tags.classifier_tags, tags.regressor_tags = None, RegressorTags()

@@ -142,6 +142,28 @@ def test_in_a_fresh_process_saved_model_and_adapter_predict_the_same(
     assert np.abs(plain - expected).max() <= 1e-5
 
 
+TASKS: dict[str, list[Any]] = {
+    "multi-label": [["dull"] * (label == "bad") + ["long"] * (n % 3 == 0)
+                    for n, label in enumerate(LABELS)],
+    "ordinal": [1 + (label == "good") + (n % 2) for n, label in enumerate(LABELS)],
+    "regression": [10.0 * (label == "good") + n % 4 for n, label in enumerate(LABELS)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_is_learned_by_adapters_and_saved(
+    decoder: str, task: str, tmp_path: Path
+) -> None:
+    classifier = TextClassifier(decoder, **SETTINGS, task=task).fit(TEXTS, TASKS[task])
+    classifier.save_pretrained(tmp_path / "model")
+    classifier.save_adapter(tmp_path / "adapter")
+    again = TextClassifier.from_pretrained(tmp_path / "model", precision="fp32")
+    assert list(again.predict(TEXTS)) == list(classifier.predict(TEXTS))
+    saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    head = weights(again)["hf_model.score.weight"]
+    assert torch.equal(saved["base_model.model.score.weight"], head)
+
+
 def test_the_adapters_folder_holds_the_trained_head_and_small_matrices_only(
     decoder: str, trained: TextClassifier, tmp_path: Path
 ) -> None:

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from conftest import write_reviews
 
@@ -60,10 +62,10 @@ def trace(folder: Path, rank: int) -> list[int]:
     return [int(line) for line in (folder / f"trace-{rank}").read_text().split()]
 
 
-def check_alike(folder: Path, other: Path) -> None:
+def check_alike(folder: Path, other: Path, rel: float = 1e-6) -> None:
     for mine, theirs in zip(history(folder), history(other), strict=True):
         for key in mine.keys() - {"seconds"}:
-            assert mine[key] == pytest.approx(theirs[key], rel=1e-6, abs=1e-12), key
+            assert mine[key] == pytest.approx(theirs[key], rel=rel, abs=1e-12), key
 
 
 @pytest.mark.slow
@@ -86,6 +88,28 @@ def test_several_processes_train_what_one_does(
     for rank in range(num_processes):
         parts = [batch[rank::num_processes] or batch[:1] for batch in batches]
         assert trace(several, rank) == [index for part in parts for index in part]
+
+
+@pytest.mark.slow
+def test_several_processes_train_the_adapters_that_one_does(model: Path, tmp_path: Path) -> None:
+    more = ("--trainable", "lora", "--layer-decay", "0.8", "--gradient-checkpointing",
+            "--class-weights", "pos=2")  # fmt: skip
+    folders = tmp_path / "one", tmp_path / "several"
+    for num_processes, folder in enumerate(folders, start=1):
+        outcome = train(folder, model, num_processes, *more)
+        assert outcome.returncode == 0, outcome.stderr
+    check_alike(*folders, rel=1e-5)
+    heads, a, b = zip(*(adapter_of(folder) for folder in folders))
+    for mine, theirs in (heads, a, b):
+        assert (mine - theirs).abs().max() <= 1e-5
+
+
+def adapter_of(folder: Path) -> list[torch.Tensor]:
+    """The head, and an A and a B."""
+    saved = load_file(folder / "run" / "adapter" / "adapter_model.safetensors")
+    block = "base_model.model.transformer.h.0.mlp.c_fc.lora_"
+    return [saved[name] for name in
+            ("base_model.model.score.weight", f"{block}A.weight", f"{block}B.weight")]  # fmt: skip
 
 
 @pytest.mark.slow

@@ -16,14 +16,18 @@ import pytest
 
 from lasttoken.cli.results import trial_text
 from lasttoken.config import TrainConfig
+from lasttoken.data.written import LabelKind
 from lasttoken.errors import ConfigError, RunError
 from lasttoken.events import EpochEnd, Event, EventCallback, Note, Progress, TrialBegin, TrialEnd
+from lasttoken.settings import LORA_DEFAULTS, STEPS_DEFAULTS
 from lasttoken.tune import search as search_module
 from lasttoken.tune.search import Search
 from lasttoken.tune.space import SEARCHED, Extents, Space, make_space
 
 EXTENTS = Extents(num_blocks=12, num_examples=1000, num_tokens=1000, num_validation_tokens=100)
-SETTINGS = {name: getattr(TrainConfig(data="x"), name) for name in SEARCHED}
+SETTINGS = {name: getattr(TrainConfig(data="x"), name)
+            for name in (*SEARCHED, *LORA_DEFAULTS, *STEPS_DEFAULTS)}  # fmt: skip
+GIVEN = {name: SETTINGS[name] for name in SEARCHED}
 
 
 class Clock:
@@ -120,7 +124,7 @@ def test_the_first_trial_is_the_settings_given_and_the_second_a_probe(
     clock: Clock, tmp_path: Path
 ) -> None:
     trials = explore(tmp_path / "j", clock, 3, learning_rate=3e-3, batch_size=7, trainable="last-2")
-    given = {**SETTINGS, "learning_rate": 3e-3, "batch_size": 7, "trainable": "last-2"}
+    given = {**GIVEN, "learning_rate": 3e-3, "batch_size": 7, "trainable": "last-2"}
     assert trials[0].settings == given
     assert trials[1].settings == {**given, "trainable": "probe", "depth": "auto"}
 
@@ -150,8 +154,8 @@ def test_no_settings_are_tried_twice_and_a_small_space_is_searched_to_its_end(
     events: list[Event] = []
     trials = explore(tmp_path / "j", clock, 99, names="depth,trainable", events=events)
     assert len({str(trial.settings) for trial in trials}) == len(trials)
-    # depth: all, auto, 6, 8, 10; trainable: full, last-2, last-4, probe
-    assert len(trials) == 5 * 4
+    # depth: all, auto, 6, 8, 10; trainable: full, last-2, last-4, lora, probe
+    assert len(trials) == 5 * 5
     assert isinstance(events[-1], Note)
     assert "known already or too long" in events[-1].text
 
@@ -164,12 +168,58 @@ def test_settings_that_change_nothing_are_put_aside() -> None:
     assert capped["trainable"] == "last-2"
 
 
+def test_a_probe_has_no_rates_by_layer() -> None:
+    space = make_space({**SETTINGS, "layer_decay": 0.9}, EXTENTS, "trainable,layer_decay,depth")
+    assert space.first()[1] == {"trainable": "probe", "layer_decay": 1.0, "depth": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "expected"),
+    [
+        ({}, "single_label", ("full", "last-2", "last-4", "lora", "probe")),
+        ({}, "multi_label", ("full", "last-2", "last-4", "lora")),
+        ({"gradient_checkpointing": True}, "ordinal", ("full", "last-2", "last-4", "lora")),
+        ({"trainable": "lora", "lora_rank": 4}, "single_label", ("lora",)),
+        (
+            {"trainable": "last-7"},
+            "single_label",
+            ("full", "last-2", "last-4", "lora", "probe", "last-7"),
+        ),
+    ],
+    ids=["default", "no-heads", "checkpointing", "lora", "given"],
+)
+def test_what_is_at_odds_with_the_settings_given_is_not_tried(
+    changes: dict[str, Any], kind: LabelKind, expected: tuple[str, ...]
+) -> None:
+    space = make_space({**SETTINGS, **changes}, replace(EXTENTS, kind=kind), None)
+    assert space.ranges["trainable"].choices == expected
+    assert ("auto" in space.ranges["depth"].choices) == (kind != "multi_label")
+    assert any(first["trainable"] == "probe" for first in space.first()) == ("probe" in expected)
+    for trainable in expected:  # no proposal is refused
+        settings = space.effective({**space.given, "trainable": trainable, "layer_decay": 0.9})
+        TrainConfig(data="x", **{**SETTINGS, **changes, **settings})
+
+
+def test_label_weights_are_tried_where_nothing_else_weighs_labels() -> None:
+    for changes, kind, expected in (
+        ({}, "single_label", ("none", "balanced")),
+        ({"class_weights": "a=2"}, "multi_label", ("none", "balanced", "a=2")),
+        ({"sampling": "balanced"}, "single_label", ("none",)),
+        ({}, "regression", ("none",)),
+    ):
+        space = make_space({**SETTINGS, **changes}, replace(EXTENTS, kind=kind), None)
+        assert space.ranges["class_weights"].choices == expected
+    weighted = {**SETTINGS, "class_weights": "balanced"}
+    stays = make_space(weighted, EXTENTS, "trainable")
+    assert "probe" not in stays.ranges["trainable"].choices  # a fitted head has no weights
+
+
 def test_a_depth_that_is_given_holds_while_the_rest_is_searched(
     clock: Clock, tmp_path: Path
 ) -> None:
     trials = explore(tmp_path / "j", clock, 99, names="trainable", depth="3")
     tried = {trial.settings["trainable"] for trial in trials}
-    assert tried == {"full", "last-2", "last-3", "probe"}  # last-4 of 3 blocks is last-3
+    assert tried == {"full", "last-2", "last-3", "lora", "probe"}  # last-4 of 3 blocks is last-3
 
 
 @pytest.mark.parametrize("seconds", [20.0, 60.0, 200.0])
@@ -247,10 +297,10 @@ def test_a_trial_that_fails_is_told_and_the_search_goes_on(clock: Clock, tmp_pat
     assert [trial.state for trial in failed] == ["failed"] * 5  # each depth, once
     assert failed[0].reason == "the loss is nan"
     assert failed[0].score is None
-    assert len(trials) == 20
+    assert len(trials) == 25
     ends = [event for event in events if isinstance(event, TrialEnd)]
     assert ends == trials
-    assert [event.number for event in events if isinstance(event, TrialBegin)] == list(range(1, 21))
+    assert [event.number for event in events if isinstance(event, TrialBegin)] == list(range(1, 26))
 
 
 def test_numbers_are_searched_by_their_loss(clock: Clock, tmp_path: Path) -> None:
@@ -332,7 +382,7 @@ def test_some_deaths_lose_a_trial(whole_journal: bytes, clock: Clock, tmp_path: 
     journal.write_bytes(b"".join(lines[: place + 1]))
     (lost,) = make(journal)[0].trials()
     assert lost.state == "lost"
-    assert lost.settings == SETTINGS
+    assert lost.settings == GIVEN
     assert len(lost.scores) == 1
 
 

@@ -46,7 +46,8 @@ def read_labels_given(labels: Any, task: Task) -> GivenLabels:  # noqa: ANN401 -
     """Take labels as they come; a check of each follows in `label_string`.
 
     Raises:
-        DatasetError: an array of a multi-label task has another value than 0 and 1.
+        DatasetError: an array of a multi-label task has another value than 0 and 1; or labels that
+            are names are numbers such as 0.5.
     """
     if labels is None or isinstance(labels, str):  # a string is left for later checks to refuse
         return GivenLabels(labels, task, "str")
@@ -60,7 +61,10 @@ def read_labels_given(labels: Any, task: Task) -> GivenLabels:  # noqa: ANN401 -
     members = values
     if task.kind == "multi_label":
         members = [each for value in values if _is_set(value) for each in value]
-    return GivenLabels(values, task, label_type(members))
+    kind = label_type(members)
+    if kind == "float" and task.kind == "single_label":
+        _refuse_continuous(values)
+    return GivenLabels(values, task, kind)
 
 
 def label_string(label: object, position: int, task: Task) -> str:
@@ -130,6 +134,16 @@ def _sets_of_rows(rows: NDArray[Any]) -> tuple[list[tuple[str, ...]], int]:
             remedy="give 0 and 1, or sets of labels",
         )
     return [tuple(map(str, np.flatnonzero(row).tolist())) for row in rows], rows.shape[1]
+
+
+def _refuse_continuous(values: list[float]) -> None:
+    for place, value in enumerate(values):
+        if not is_missing(value) and not float(value).is_integer():
+            raise DatasetError(
+                f"labels[{place}] is {float(value)!r}, so these labels are continuous numbers",
+                expected="labels that are names: strings, whole numbers or bools",
+                remedy='task="regression" predicts numbers; str(label) makes them names',
+            )
 
 
 def _is_set(value: object) -> bool:

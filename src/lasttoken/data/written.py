@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lasttoken.errors import DatasetError
 
 LabelKind = Literal["single_label", "multi_label", "ordinal", "regression"]
-LabelType = Literal["str", "int", "bool", "indicator"]
+LabelType = Literal["str", "int", "float", "bool", "indicator"]
 
 SEPARATOR = "|"  # between the labels of a set
 
@@ -98,6 +98,8 @@ def label_type(labels: Sequence[Any] | None) -> LabelType:
         isinstance(label, int | np.integer) and not isinstance(label, bool) for label in labels
     ):
         return "int"
+    if labels and all(isinstance(label, float | np.floating) for label in labels):
+        return "float"
     return "str"
 
 
@@ -106,6 +108,7 @@ def to_label_type(labels: Iterable[str], kind: LabelType) -> NDArray[Any]:
     convert: dict[LabelType, Callable[[str], Any]] = {
         "str": str,
         "int": int,
+        "float": float,
         "bool": lambda label: label == "True",
         "indicator": int,
     }

@@ -12,8 +12,7 @@ from typing import Any
 
 import safetensors.torch
 
-from lasttoken.durable import NewFolder, telling
-from lasttoken.errors import RunError
+from lasttoken.durable import NewFolder, refuse_occupied, telling
 from lasttoken.model.classifier import Classifier
 from lasttoken.model.lora import Adapter, adapter_config
 
@@ -54,12 +53,7 @@ def save_adapter_folder(
     Raises:
         RunError: `folder` exists and is not empty, or it cannot be written.
     """
-    if folder.is_dir() and any(folder.iterdir()):
-        raise RunError(
-            f"{folder}: already there and not empty",
-            expected="a new folder",
-            remedy="choose another name, or remove it",
-        )
+    refuse_occupied(folder)
     config: Any = classifier.hf_model.config
     head: Any = classifier.hf_model.score
     base = str(config.name_or_path)

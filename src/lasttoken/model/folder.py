@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from lasttoken.data.labels import LabelSpec
 from lasttoken.data.tasks import name_of
-from lasttoken.durable import place_folder, telling
-from lasttoken.errors import BackboneError, RunError
+from lasttoken.durable import place_folder, refuse_occupied, telling
+from lasttoken.errors import BackboneError
 from lasttoken.model.backbone import (
     load_hf_model,
     load_tokenizer,
@@ -120,12 +120,7 @@ def save_model_folder(
     Raises:
         RunError: `folder` exists and is not empty, or it cannot be written.
     """
-    if folder.is_dir() and any(folder.iterdir()):
-        raise RunError(
-            f"{folder}: already there and not empty",
-            expected="a new folder",
-            remedy="choose another name, or remove it",
-        )
+    refuse_occupied(folder)
     with telling(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

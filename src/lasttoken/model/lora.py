@@ -77,7 +77,7 @@ class Adapters:
         self._tuner = tuner
         self._model: Any = tuner.model
         self._shape = shape
-        self.is_merged = False
+        self.is_out = False
 
     def merge(self) -> Adapter:
         """Add what the adapters learned to the weights beside them, and take the adapters out."""
@@ -103,7 +103,7 @@ class Adapters:
         else:
             self._tuner.unload()
         products.install(backbone)
-        self.is_merged = True
+        self.is_out = True
 
 
 @contextmanager
@@ -120,22 +120,27 @@ def adapters_learn(classifier: Classifier, shape: LoraShape, *, seed: int) -> It
         BackboneError: the blocks hold no plain matrix.
     """
     from peft import LoraModel
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     model = classifier.hf_model
     head: Any = model.score
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    config = _config(shape, *_matrices_of(model))
     products.remove(model.base_model)  # an activation must come behind the adapter's product
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = _config(shape, *_matrices_of(model))
         adapters = Adapters(LoraModel(model, config, "default"), shape)
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            layer: Any = module
+            layer.cast_input_dtype_enabled = False  # products cast for themselves, once
     products.install(model.base_model)
     dropout.install(model)
     head.weight.requires_grad_(True)
     try:
         yield adapters
     finally:
-        if not adapters.is_merged:
+        if not adapters.is_out:
             adapters.take_out(merge=False)
         for parameter in learned:
             parameter.requires_grad_(True)

@@ -239,6 +239,7 @@ def _extents(prepared: PreparedTraining) -> Extents:
         num_examples=len(prepared.training),
         num_tokens=int(prepared.training.texts.lengths.sum()),
         num_validation_tokens=int(prepared.validating.texts.lengths.sum()),
+        kind=prepared.loaded.classifier.labels.kind,
     )
 
 

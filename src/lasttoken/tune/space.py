@@ -14,16 +14,25 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from lasttoken.data.written import LabelKind
 from lasttoken.errors import ConfigError
-from lasttoken.settings import parse_depth, parse_trainable
+from lasttoken.settings import (
+    LORA_DEFAULTS,
+    STEPS_DEFAULTS,
+    parse_depth,
+    parse_trainable,
+)
+from lasttoken.training.preparation import FITTED_KINDS
 
 Settings = Mapping[str, Any]
+Names = tuple[str, ...]
 
 # Where fine-tuning of decoders is usually best; the range grows to hold the setting given.
-_LEARNING_RATES = (1e-5, 5e-4)
+_LEARNING_RATES = (1e-5, 1e-3)
 _EPOCHS = (1, 6)
 _BATCH_SIZES = (8, 16, 32, 64)
 _WARMUP_FRACTIONS = (0.0, 0.06, 0.1)  # 0.06: RoBERTa's, 0.1: BERT's (Devlin et al. 2019)
+_LAYER_DECAYS = (1.0, 0.95, 0.9, 0.8)
 _SHARES_OF_DEPTH = (1 / 2, 2 / 3, 5 / 6)
 _SHARES_THAT_LEARN = (1 / 6, 1 / 3)
 
@@ -43,12 +52,14 @@ class Extents:
         num_examples: that are trained on.
         num_tokens: of these.
         num_validation_tokens: of the examples that choose the epoch.
+        kind: of the task.
     """
 
     num_blocks: int
     num_examples: int
     num_tokens: int
     num_validation_tokens: int
+    kind: LabelKind = "single_label"
 
 
 @dataclass(frozen=True)
@@ -73,15 +84,22 @@ class Space:
     def first(self) -> list[dict[str, Any]]:
         """Return what is tried first: the settings given, then a head on frozen states."""
         frozen = {name: value for name, value in _FROZEN.items() if name in self.ranges}
-        second = [{**self.given, **frozen}] if "trainable" in frozen else []
+        is_tried = "trainable" in frozen and self._holds(frozen)
+        second = [{**self.given, **frozen}] if is_tried else []
         return [self.effective(settings) for settings in [self.given, *second]]
+
+    def _holds(self, settings: Settings) -> bool:
+        """Return whether each of these values is among those that may be tried."""
+        ranges = {name: self.ranges[name] for name in settings}
+        return all(settings[name] in getattr(ranges[name], "choices", ()) for name in settings)
 
     def effective(self, proposed: Settings) -> dict[str, Any]:
         """Return what a proposal comes to: without a difference that would change nothing."""
         whole = {**self.settings, **proposed}
         learns, kept = parse_trainable(whole["trainable"]), parse_depth(whole["depth"])
         if learns.kind == "probe":  # no steps, so nothing that is about steps
-            return {**self.given, **{k: v for k, v in proposed.items() if k in _FROZEN}}
+            steps = {name: v for name, v in STEPS_DEFAULTS.items() if name in proposed}
+            return {**self.given, **steps, **{k: v for k, v in proposed.items() if k in _FROZEN}}
         if learns.num_blocks is not None and isinstance(kept, int) and learns.num_blocks > kept:
             key = "trainable" if "trainable" in proposed else "depth"
             mended = {"trainable": f"last-{kept}", "depth": str(learns.num_blocks)}
@@ -126,7 +144,7 @@ def make_space(settings: Settings, extents: Extents, search: str | None) -> Spac
         ConfigError: `search` names what cannot be searched.
     """
     names = tuple(SEARCHED) if search is None else _names(search)
-    ranges = {name: SEARCHED[name](settings[name], extents) for name in names}
+    ranges = {name: SEARCHED[name](settings, extents, names) for name in names}
     return Space(settings, ranges, extents)
 
 
@@ -143,33 +161,58 @@ def _names(search: str) -> tuple[str, ...]:
     )
 
 
-def _learning_rate(given: float, _: Extents) -> BaseDistribution:
+def _learning_rate(settings: Settings, *_: object) -> BaseDistribution:
+    given = settings["learning_rate"]
     low, high = _LEARNING_RATES
     return FloatDistribution(min(low, given), max(high, given), log=True)
 
 
-def _num_epochs(given: int, _: Extents) -> BaseDistribution:
+def _num_epochs(settings: Settings, *_: object) -> BaseDistribution:
+    given = settings["num_epochs"]
     low, high = _EPOCHS
     return IntDistribution(min(low, given), max(high, given))
 
 
-def _batch_size(given: int, extents: Extents) -> BaseDistribution:
+def _batch_size(settings: Settings, extents: Extents, *_: object) -> BaseDistribution:
     fitting = [size for size in _BATCH_SIZES if 2 * size <= extents.num_examples]
-    return CategoricalDistribution(sorted({*fitting, given}))
+    return CategoricalDistribution(sorted({*fitting, settings["batch_size"]}))
 
 
-def _warmup_fraction(given: float, _: Extents) -> BaseDistribution:
-    return CategoricalDistribution(sorted({*_WARMUP_FRACTIONS, given}))
+def _warmup_fraction(settings: Settings, *_: object) -> BaseDistribution:
+    return CategoricalDistribution(sorted({*_WARMUP_FRACTIONS, settings["warmup_fraction"]}))
 
 
-def _depth(given: str | None, extents: Extents) -> BaseDistribution:
+def _layer_decay(settings: Settings, *_: object) -> BaseDistribution:
+    return CategoricalDistribution(sorted({*_LAYER_DECAYS, settings["layer_decay"]}))
+
+
+def _depth(settings: Settings, extents: Extents, *_: object) -> BaseDistribution:
+    auto = ["auto"] * (extents.kind in FITTED_KINDS)
     numbers = [str(number) for number in _shares(_SHARES_OF_DEPTH, extents)]
-    return CategoricalDistribution(tuple(dict.fromkeys([None, "auto", *numbers, given])))
+    return _choices(None, *auto, *numbers, settings["depth"])
 
 
-def _trainable(given: str, extents: Extents) -> BaseDistribution:
+def _class_weights(settings: Settings, extents: Extents, *_: object) -> BaseDistribution:
+    given = settings["class_weights"]
+    if extents.kind == "regression" or settings["sampling"] == "balanced":
+        return _choices(given)
+    return _choices("none", "balanced", given)
+
+
+def _trainable(settings: Settings, extents: Extents, names: Names) -> BaseDistribution:
+    """Return ways to train with which no setting that stays is at odds; see `check_learning`."""
+    given = settings["trainable"]
+    stays = {name: value for name, value in settings.items() if name not in names}
+    if any(stays.get(name, default) != default for name, default in LORA_DEFAULTS.items()):
+        return _choices(given)
+    has_steps = any(stays.get(name, value) != value for name, value in STEPS_DEFAULTS.items())
+    probe = ["probe"] * (extents.kind in FITTED_KINDS and not has_steps)
     last = [f"last-{number}" for number in _shares(_SHARES_THAT_LEARN, extents)]
-    return CategoricalDistribution(tuple(dict.fromkeys(["full", *last, "probe", given])))
+    return _choices("full", *last, "lora", *probe, given)
+
+
+def _choices(*values: str | None) -> BaseDistribution:
+    return CategoricalDistribution(tuple(dict.fromkeys(values)))
 
 
 def _shares(shares: tuple[float, ...], extents: Extents) -> list[int]:
@@ -178,11 +221,13 @@ def _shares(shares: tuple[float, ...], extents: Extents) -> list[int]:
 
 
 # The settings that are searched, in the order in which they are told.
-SEARCHED: Mapping[str, Callable[[Any, Extents], BaseDistribution]] = {
+SEARCHED: Mapping[str, Callable[[Settings, Extents, Names], BaseDistribution]] = {
     "learning_rate": _learning_rate,
     "num_epochs": _num_epochs,
     "batch_size": _batch_size,
     "depth": _depth,
     "trainable": _trainable,
     "warmup_fraction": _warmup_fraction,
+    "layer_decay": _layer_decay,
+    "class_weights": _class_weights,
 }
