@@ -48,7 +48,7 @@ def mistakes_list(
                 "examples": [
                     {
                         **place_of(examples[row]),
-                        "text": shorten(examples[row].text),
+                        "text": shorten(examples[row].whole_text),
                         "probability": float(probs[row, other]),
                     }
                     for row in surest[:TEXTS_OF_A_PAIR].tolist()
