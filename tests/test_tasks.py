@@ -295,6 +295,12 @@ def test_labels_of_another_form_are_refused(
     assert error.value.remedy.startswith(remedy)
 
 
+def test_an_order_of_labels_that_have_none_is_refused(decoder: str) -> None:
+    classifier = TextClassifier(decoder, task="regression", label_order=["low", "high"])
+    with pytest.raises(ConfigError, match="--label-order low,high with --task regression"):
+        classifier.fit(["a", "b"], [1, 2])
+
+
 def test_an_unknown_task_is_refused(decoder: str) -> None:
     with pytest.raises(ConfigError, match="--task sets\nexpected: one of single-label, multi-"):
         TextClassifier(decoder, task="sets").fit(["a", "b"], ["x", "y"])

@@ -11,6 +11,7 @@ import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils import RegressorTags
 
+from lasttoken.config.tasks import check_task
 from lasttoken.data.examples import Example, check_labeled, examples_from_python
 from lasttoken.data.python_labels import read_labels_given
 from lasttoken.data.splits import set_aside
@@ -283,6 +284,8 @@ class TextClassifier(Answerer, ClassifierMixin, Parameters):
 
     def _task(self) -> Task:
         order = None if self.label_order is None else tuple(map(str, self.label_order))
+        shown = None if order is None else ",".join(order)
+        check_task(self.task, self.label_separator, None, shown)
         return Task(kind_of(self.task), self.label_separator, order)
 
     def _become(self, loaded: LoadedModel, record: ModelRecord) -> None:
