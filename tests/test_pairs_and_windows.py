@@ -233,8 +233,12 @@ def test_predictions_tell_how_many_windows_a_text_took(
     assert [row["num_windows"] for row in rows] == ["1", "1", "2", "3"]
     assert {row["truncated"] for row in rows} == {"false"}
     assert [row["num_tokens"] for row in rows] == ["5", "16", "17", "40"]
-    errors = json.loads((run / "metrics.json").read_text())["errors"]
-    page = (run / "report.html").read_text()
+    swapped = tmp_path / "swapped.csv"
+    swapped.write_text(reviews.read_text().replace(",pos", ",?").replace(",neg", ",pos")
+                       .replace(",?", ",neg"))  # fmt: skip
+    assert lasttoken("evaluate", run, swapped).code == 0
+    errors = json.loads((run / "evaluations/swapped/metrics.json").read_text())["errors"]
+    page = (run / "evaluations/swapped/report.html").read_text()
     assert errors
     for error in errors:
         window = error["window"]
