@@ -95,7 +95,9 @@ METRICS_FIELDS = {
     "num_errors_too_long": "surer ones than those shown, left out for their length",
     "explained_by": "how the words of `errors` were weighed",
     "errors": "the surest wrong answers: `file`, `row`, `text`, `label`, `predicted`, "
-    "`probability`, `words` (parts of the text and their weights)",
+    "`probability`, `words` (parts of the text and their weights), of long texts read in windows "
+    "`window` (the one that spoke most for the answer: `number`, `of`, `start`, `stop`, `text`, "
+    "`value`)",
     "label_issues": "what `--label-check` found: `noise_rate`, `noise_rate_interval`, "
     "`num_examples`, `num_issues`, the first `issues`, the blocks read (`depths`) and how far "
     "heads and labels agree (`out_of_fold_accuracy`); else null",

@@ -20,6 +20,7 @@ from lasttoken import TextClassifier
 from lasttoken.data.examples import Example, copy_key, examples_from_python
 from lasttoken.data.splits import fingerprint, set_aside
 from lasttoken.errors import ConfigError, DatasetError
+from lasttoken.evaluation.windows import deciding_windows, read_windows
 from lasttoken.events import Event, Note, ignore
 
 FAST = {"num_epochs": 1, "precision": "fp32"}
@@ -65,7 +66,12 @@ def test_windows_learn_what_the_end_decides_and_cutting_there_does_not(
 
 @pytest.mark.parametrize(
     "training",
-    [{"trainable": "last-1", "depth": 1}, {"trainable": "probe", "depth": "auto"}, {}],
+    [
+        {"trainable": "last-1", "depth": 1},
+        {"trainable": "probe", "depth": "auto"},
+        {"trainable": "lora", "learning_rate": 1e-3},
+        {},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
@@ -226,6 +232,80 @@ def test_predictions_tell_how_many_windows_a_text_took(
     assert [row["num_windows"] for row in rows] == ["1", "1", "2", "3"]
     assert {row["truncated"] for row in rows} == {"false"}
     assert [row["num_tokens"] for row in rows] == ["5", "16", "17", "40"]
+    swapped = tmp_path / "swapped.csv"
+    swapped.write_text(reviews.read_text().replace(",pos", ",?").replace(",neg", ",pos")
+                       .replace(",?", ",neg"))  # fmt: skip
+    assert lasttoken("evaluate", run, swapped).code == 0
+    errors = json.loads((run / "evaluations/swapped/metrics.json").read_text())["errors"]
+    page = (run / "evaluations/swapped/report.html").read_text()
+    assert errors
+    for error in errors:
+        window = error["window"]
+        assert window["text"] == error["text"][window["start"] : window["stop"]]
+        assert f">{window['of']}</data> spoke most for it: <bdi>{window['text']}</bdi>" in page
+
+
+@pytest.mark.parametrize("has_pairs", [False, True])
+def test_each_window_is_read_as_if_it_were_alone(tmp_path: Path, has_pairs: bool) -> None:
+    decoder = str(save_decoder(tmp_path / "decoder"))
+    texts, labels = ends_decide(40, 1)
+    given = [(str(n), text) for n, text in enumerate(texts)] if has_pairs else texts
+    classifier = TextClassifier(
+        decoder,
+        **FAST,
+        trainable="probe",
+        max_length=32,
+        long="windows",
+        template="Say:{text};{text_pair}!" if has_pairs else None,
+    )
+    classifier.fit(given, labels)
+    short = [str(n) for n in range(3)]
+    members = (short, texts[:3]) if has_pairs else (texts[:3], None)
+    answers = read_windows(classifier, members[0], pairs=members[1])
+    plain = TextClassifier(decoder).set_params(precision="fp32")
+    plain.loaded_ = classifier.loaded_
+    for place, windows in enumerate(answers):
+        whole = f"{short[place]}\n{texts[place]}" if has_pairs else texts[place]
+        assert len(windows) > 2
+        assert windows[-1].text.endswith(("good", "evil"))
+        for window in windows:
+            assert window.text == whole[window.start : window.stop]
+            alone = (
+                plain.tokenize([short[place]], [window.text])
+                if has_pairs
+                else (plain.tokenize([window.text]))
+            )
+            expected = plain.probs(plain.predict_logits(alone))[0]
+            assert window.values == pytest.approx(expected, abs=1e-5)
+    ids = np.array([0, 1, 0])
+    found = deciding_windows(classifier, members[0], ids, pairs=members[1])
+    for entry, windows, label in zip(found, answers, ids.tolist(), strict=True):
+        assert entry is not None
+        best = max(window.values[label] for window in windows)
+        assert entry["value"] == best == windows[entry["number"] - 1].values[label]
+    assert deciding_windows(classifier, ["ab"], ids[:1], pairs=["c"] if has_pairs else None) == [
+        None
+    ]
+
+
+@pytest.mark.parametrize("task", ["multi-label", "regression", "ordinal"])
+def test_windows_and_pairs_serve_every_task(tmp_path: Path, task: str) -> None:
+    decoder = str(save_decoder(tmp_path / "decoder"))
+    texts, _ = ends_decide(40, 1)
+    pairs = [(text, f"pair {n}") for n, text in enumerate(texts)]
+    labels: dict[str, list[Any]] = {
+        "multi-label": [{"a"}, {"a", "b"}] * 20,
+        "regression": [float(n % 7) for n in range(40)],
+        "ordinal": [n % 3 for n in range(40)],
+    }
+    classifier = TextClassifier(decoder, **FAST, task=task, max_length=40, long="windows")
+    classifier.fit(pairs, labels[task])
+    classifier.save_pretrained(tmp_path / "model")
+    again = TextClassifier.from_pretrained(tmp_path / "model", precision="fp32")
+    together, answered = classifier._values(pairs), classifier.predict(pairs)
+    assert np.array_equal(again._values(pairs), together)
+    assert np.array_equal(classifier._values(pairs[7:8])[0], together[7])
+    assert len(answered) == 40
 
 
 @pytest.mark.parametrize("length", [20, 400])

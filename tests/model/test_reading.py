@@ -77,10 +77,14 @@ def test_a_saved_folder_is_the_same_classifier_everywhere(
     assert again.tokenizer.truncation_side == loaded.record.reading.truncation_side
 
 
+@pytest.mark.parametrize(
+    "loaded",
+    [each for each in READINGS if each[1].get("long") == "windows"],
+    indirect=True,
+    ids=str,
+)
 def test_logits_of_windows_are_the_mean_of_theirs(loaded: LoadedModel) -> None:
     reading = loaded.record.reading
-    if reading.window_length is None:
-        pytest.skip("texts are cut")
     texts, num_windows = tokens_of(loaded, TEXTS), 0
     logits = logits_of(loaded, texts)
     assert np.abs(logits - classify(loaded, TEXTS).numpy()).max() <= 1e-5 * np.abs(logits).max()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,19 +37,26 @@ class Failures:
     num_errors: int
     num_too_long: int
 
-    def to_list(self, words: Sequence[Sequence[tuple[str, float]]]) -> list[dict[str, Any]]:
+    def to_list(
+        self,
+        words: Sequence[Sequence[tuple[str, float]]],
+        windows: Sequence[Mapping[str, Any] | None] = (),
+    ) -> list[dict[str, Any]]:
         """Return the form of `metrics.json`.
 
         Args:
             words: for each of the E, its text in parts, each with how much it spoke for the
                 label; nothing where nobody asked.
+            windows: for each of the E, which window of a long text spoke most for the label, or
+                None; nothing where texts are not read in windows.
         """
-        if not words:
-            return [dict(entry) for entry in self.entries]
-        return [
-            {**entry, "words": [[text, round(weight, 6)] for text, weight in parts]}
-            for entry, parts in zip(self.entries, words, strict=True)
-        ]
+        found = [dict(entry) for entry in self.entries]
+        for entry, parts in zip(found, words, strict=False):
+            entry["words"] = [[text, round(weight, 6)] for text, weight in parts]
+        for entry, window in zip(found, windows, strict=False):
+            if window is not None:
+                entry["window"] = dict(window)
+        return found
 
 
 def confident_errors(

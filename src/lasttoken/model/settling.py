@@ -46,7 +46,7 @@ def settle_reading(
         BackboneError: the tokenizer would not be the same when it is saved and loaded.
     """
     check_reading(template, long, window_overlap)
-    _check_pairs(template, has_pairs)
+    check_pairs(template, has_pairs=has_pairs)
     own = added_tokens(tokenizer, has_pairs=has_pairs)
     separator = PAIR_SEPARATOR if has_pairs and template is None and not own[1] else ""
     asked = [
@@ -70,7 +70,12 @@ def settle_reading(
     return tokenizer, reading
 
 
-def _check_pairs(template: str | None, has_pairs: bool) -> None:
+def check_pairs(template: str | None, *, has_pairs: bool) -> None:
+    """Check that a template has a place for the second text if there is one, and only then.
+
+    Raises:
+        ConfigError: it is otherwise, or no template.
+    """
     words = parse_template(template)
     if words is None or (words.between is not None) == has_pairs:
         return

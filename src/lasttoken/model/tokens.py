@@ -12,7 +12,7 @@ that every text has a last token to read. Windows of a long text lie end to end,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,6 +76,17 @@ class TokenizedTexts:
         start, stop = self.offsets[index : index + 2].tolist()
         length = (stop - start) // int(self.num_windows[index])
         return [(at, at + length) for at in range(start, stop, length)]
+
+    def windows(self) -> TokenizedTexts:
+        """Return every window as a text of its own, the windows of one text side by side."""
+        lengths = np.repeat(self.lengths // self.num_windows, self.num_windows)
+        return TokenizedTexts(
+            self.token_ids,
+            np.concatenate([[0], np.cumsum(lengths)]),
+            lengths,
+            np.zeros(len(lengths), dtype=np.bool_),
+            replace(self.reading, long="cut-end"),
+        )
 
     def take(self, indices: NDArray[np.int64]) -> TokenizedTexts:
         """Return some of the texts, in the order of `indices`."""

@@ -29,6 +29,7 @@ from lasttoken.evaluation.metrics import Probs
 from lasttoken.evaluation.report.page import write_report
 from lasttoken.evaluation.report.plots import write_plots
 from lasttoken.evaluation.scored import ScoredExamples
+from lasttoken.evaluation.windows import deciding_windows
 from lasttoken.evaluation.words import has_places
 from lasttoken.events import EpochEnd, EventCallback, Note, Progress, ignore
 from lasttoken.model.folder import LoadedModel
@@ -183,6 +184,7 @@ def measure(
     on_event(Progress("report", 1, 3, "parts"))
     failures = kind.failures(test, spec.labels, decisions)
     words = _words(classifier, test.examples, failures, settings.explain, on_event)
+    windows = _windows(classifier, test.examples, failures, on_event)
     return {
         **metrics,
         "verdict": kind.verdict(metrics),
@@ -190,7 +192,7 @@ def measure(
         "num_errors": failures.num_errors,
         "num_errors_too_long": failures.num_too_long,
         "explained_by": settings.explain,
-        "errors": failures.to_list(words),
+        "errors": failures.to_list(words, windows),
     }
 
 
@@ -234,6 +236,20 @@ def history_row(epoch: EpochEnd) -> dict[str, Any]:
     row = dataclasses.asdict(epoch)
     del row["is_best"]
     return row
+
+
+def _windows(
+    classifier: TextClassifier,
+    examples: Sequence[Example],
+    failures: Failures,
+    on_event: EventCallback,
+) -> list[dict[str, Any] | None]:
+    """Return which window of each wrongly answered text spoke most for the answer."""
+    if classifier.loaded_.record.reading.window_length is None or not len(failures.rows):
+        return []
+    wrong = [examples[row] for row in failures.rows.tolist()]
+    texts, pairs = [example.text for example in wrong], second_texts(wrong)
+    return deciding_windows(classifier, texts, failures.explained, pairs=pairs, on_event=on_event)
 
 
 def _words(

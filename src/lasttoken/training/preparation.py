@@ -23,7 +23,7 @@ from lasttoken.model.folder import LoadedModel, load_for_training
 from lasttoken.model.frame import num_read_otherwise
 from lasttoken.model.objective import Objective
 from lasttoken.model.reading import Reading
-from lasttoken.model.settling import settle_reading
+from lasttoken.model.settling import check_pairs, settle_reading
 from lasttoken.model.sources import fetch_model, locate_model
 from lasttoken.model.tokens import TokenizedTexts, tokenize
 from lasttoken.template import LongTexts
@@ -113,6 +113,8 @@ def prepare_training(
         DatasetError: the labels do not fit the task (see `LabelSpec.from_labels`), or validation
             has one that training has not.
     """
+    has_pairs = second_texts(train) is not None
+    check_pairs(template, has_pairs=has_pairs)
     labels = task.spec(str(example.label) for example in train)
     labels.encode(str(example.label) for example in validating)
     _check_fittable(labels, settings)
@@ -143,7 +145,7 @@ def prepare_training(
         limit,
         max_length=max_length,
         template=template,
-        has_pairs=second_texts(train) is not None,
+        has_pairs=has_pairs,
         long=long,
         window_overlap=window_overlap,
     )
