@@ -237,7 +237,7 @@ def test_run_json_holds_every_resolved_setting_and_what_it_was_made_with(
         "max_length": 32, "precision": "fp32", "device": "cpu", "reading_path": "packed",
         "reading_reason": "", "whole_block_reason": "", "long_blocks_reason": "",
         "text_column": "text", "label_column": "label", "text_pair_column": None,
-        "window_overlap": 0, "pair_separator": "",
+        "window_overlap": 0, "pair_separator": "", "label_weights": None,
         "labels": ["neg", "pos"], "trainable": "full", "depth": 2, "num_blocks": 2,
     }  # fmt: skip
     for name, examples in (("train", 32), ("validation", 4), ("test", 4)):
