@@ -98,7 +98,7 @@ def run_tuning(
     if run_status(folder, settings, overwrite=config.overwrite) == "finished":
         record = read_record(folder) or {}
         check_same_data(folder, record, data.splits, config.data)
-        if record["minutes"] >= config.minutes:
+        if record["minutes"] >= config.minutes and (folder / _TRIALS).is_file():
             return _outcome(folder, config, data, _read_trials(folder), was_finished=True)
     _tell_examples(data, on_event)
     splits = data.splits
