@@ -21,8 +21,8 @@ _CLASSIFIED = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log 
 # Columns of the table of scores, by the task of `metrics.json`; the first is what a verdict is on.
 _COLUMNS = {
     "single-label": _CLASSIFIED,
-    "ordinal": {**_CLASSIFIED, "mae": "places off"},
-    "multi-label": {"macro_f1": "macro F1", "micro_f1": "micro F1", "subset_accuracy": "all right"},
+    "ordinal": {**_CLASSIFIED, "mae": "distance"},
+    "multi-label": {"macro_f1": "macro F1", "micro_f1": "micro F1", "subset_accuracy": "exact"},
     "regression": {"mae": "MAE", "rmse": "RMSE", "r2": "R²"},
 }
 
