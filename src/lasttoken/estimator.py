@@ -29,6 +29,7 @@ from lasttoken.model.folder import (
 )
 from lasttoken.model.record import ModelRecord
 from lasttoken.training.calibrating import calibrate
+from lasttoken.training.defaults import default_batch_size, default_num_epochs
 from lasttoken.training.fit import fit as fit_classifier
 from lasttoken.training.parameters import Parameters
 from lasttoken.training.preparation import PreparedTraining, prepare_training
@@ -50,10 +51,10 @@ class TextClassifier(Answerer, ClassifierMixin, Parameters):
         label_separator: between the labels of a set where sets are written, as in saved records;
             no label may contain it.
         label_order: of an ordinal task, from the lowest label to the highest; None orders numbers.
-        num_epochs: passes over the training examples.
-        batch_size: examples of one batch.
+        num_epochs: passes over the training examples; None: by their number (`training.defaults`).
+        batch_size: examples of one batch; None: likewise.
         gradient_accumulation_steps: batches added up before an optimizer step.
-        learning_rate: peak rate of AdamW.
+        learning_rate: peak rate of AdamW; None: by the model's width.
         weight_decay: decoupled decay of matrices.
         warmup_fraction: share of steps that warm up linearly, 0 to below 1.
         max_grad_norm: the gradient's norm is clipped at this.
@@ -155,6 +156,10 @@ class TextClassifier(Answerer, ClassifierMixin, Parameters):
         device = resolve_device(self.device)
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(FitSettings)}
         values |= {"device": device, "precision": resolve_precision(self.precision, device)}
+        if values["num_epochs"] is None:
+            values["num_epochs"] = default_num_epochs(len(train))
+        if values["batch_size"] is None:
+            values["batch_size"] = default_batch_size(len(train))
         settings = FitSettings(**values)
         return prepare_training(
             self.model,

@@ -70,10 +70,14 @@ class TrainConfig:
     template: Annotated[str | None, Doc(r'words around texts: "{text}\nSentiment:" [none]')] = None
     long: Annotated[LongTexts, Doc("cut longer texts so, or read them in windows")] = "cut-end"
     window_overlap: Annotated[int | None, Doc("tokens that windows share [a quarter]")] = None
-    num_epochs: Annotated[int, Doc("passes over the training examples")] = 3
-    batch_size: Annotated[int, Doc("examples of one batch")] = 32
+    num_epochs: Annotated[
+        int | None, Doc("passes over the training examples [1 to 10, the fewer examples the more]")
+    ] = None
+    batch_size: Annotated[int | None, Doc("examples of one batch [32; of few 16 or 8]")] = None
     gradient_accumulation_steps: Annotated[int, Doc("batches added up before a step")] = 1
-    learning_rate: Annotated[float, Doc("peak learning rate of AdamW")] = 5e-5
+    learning_rate: Annotated[
+        float | None, Doc("peak learning rate of AdamW [0.0576 / the model's width]")
+    ] = None
     weight_decay: Annotated[float, Doc("decoupled weight decay of matrices")] = 0.0
     warmup_fraction: Annotated[float, Doc("share of steps that warm up linearly")] = 0.0
     max_grad_norm: Annotated[float, Doc("clip the gradient's norm at this")] = 1.0

@@ -20,6 +20,7 @@ from lasttoken.launch import world_size
 from lasttoken.model.tokens import TokenizedTexts
 from lasttoken.runs.examples import RunExamples
 from lasttoken.settings import is_number
+from lasttoken.training.defaults import SETTLED
 from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.state import FitResult
 from lasttoken.versions import Stopwatch, machine, package_versions, peak_memory_bytes
@@ -65,6 +66,7 @@ def new_record(
             "text_pair_column": data.pair_column,
             "labels": list(prepared.loaded.classifier.labels.labels),
             "label_weights": prepared.objective.weight_of,
+            **{name: getattr(prepared.settings, name) for name in SETTLED},
             "trainable": prepared.settings.trainable,
             "depth": prepared.settings.keeps or prepared.num_blocks,  # or "auto": see the results
             "num_blocks": prepared.num_blocks,
@@ -162,7 +164,8 @@ def record_facts(record: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         },
         **_probe_facts(results["probe_table"]),
         "Settings": {
-            name: "-" if value is None else str(value) for name, value in record["settings"].items()
+            name: "-" if value is None else str(value)
+            for name, value in settled_settings(record).items()
         },
         "Cost": {
             **{f"{name}, seconds": f"{value:.1f}" for name, value in results["seconds"].items()},
@@ -180,6 +183,12 @@ def record_facts(record: Mapping[str, Any]) -> dict[str, dict[str, str]]:
             **record["versions"],
         },
     }
+
+
+def settled_settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all settings of a run; what its data and model decided stands for itself."""
+    settled = {name: record["resolved"][name] for name in SETTLED if name in record["resolved"]}
+    return {**record["settings"], **settled}
 
 
 def _probe_facts(table: Mapping[str, Any] | None) -> dict[str, dict[str, str]]:

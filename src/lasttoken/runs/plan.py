@@ -76,7 +76,7 @@ def tell_plan(
     steps = num_steps_per_epoch(len(prepared.training), settings) * settings.num_epochs
     work = (
         f"{steps:,} steps in {settings.num_epochs} {epochs}, batches of {settings.batch_size}, "
-        f"learning rate {settings.learning_rate:g}"
+        f"learning rate {settings.peak_rate:g}"
     )
     if settings.learns.kind == "probe":
         work = "no steps: one pass, then a head is fitted"

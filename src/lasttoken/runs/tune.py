@@ -41,6 +41,7 @@ from lasttoken.runs.record import (
 )
 from lasttoken.runs.resume import check_same_data, check_unchanged
 from lasttoken.settings import config_file_text
+from lasttoken.training.defaults import SETTLED
 from lasttoken.training.preparation import PreparedTraining
 from lasttoken.tune.search import Search
 from lasttoken.tune.space import Extents, Settings, make_space
@@ -105,7 +106,8 @@ def run_tuning(
     prepared = make_classifier(base).prepare(
         splits.train, splits.validation, task=data.task, on_event=on_event
     )
-    space = make_space(dataclasses.asdict(base), _extents(prepared), config.search)
+    settled = {name: getattr(prepared.settings, name) for name in SETTLED}
+    space = make_space({**dataclasses.asdict(base), **settled}, _extents(prepared), config.search)
     record = _new_record(settings, command, data, prepared)
     del prepared  # each trial has a model of its own
     with run_lock(folder):

@@ -121,7 +121,7 @@ def _fit(
     steps_per_epoch = num_steps_per_epoch(len(training), settings)
     raw_optimizer = make_optimizer(
         classifier,
-        learning_rate=settings.learning_rate,
+        learning_rate=settings.peak_rate,
         weight_decay=settings.weight_decay,
         layer_decay=settings.layer_decay,
     )

@@ -27,6 +27,7 @@ from lasttoken.model.settling import check_pairs, settle_reading
 from lasttoken.model.sources import fetch_model, locate_model
 from lasttoken.model.tokens import TokenizedTexts, tokenize
 from lasttoken.template import LongTexts
+from lasttoken.training.defaults import default_learning_rate
 from lasttoken.training.features import features_shape
 from lasttoken.training.imbalance import check_weighable, make_groups, make_objective
 from lasttoken.training.sampler import TokenizedExamples
@@ -122,13 +123,16 @@ def prepare_training(
     folder = fetch_model(locate_model(model), on_event)
     loaded = load_for_training(folder, labels, seed=settings.seed)
     tell_reading_path(loaded, on_event)
+    if settings.learning_rate is None:
+        width = int(loaded.classifier.hf_model.config.get_text_config().hidden_size)
+        settings = replace(settings, learning_rate=default_learning_rate(width, settings.learns))
     num_blocks = _apply_depth(model, loaded.classifier, settings)
     if not loaded.head_is_new and settings.learns.kind != "probe":
         on_event(Note("the model's own head is kept: its labels are the same"))
-    if settings.learns.kind == "lora" and settings.learning_rate < LOWEST_LORA_RATE:
+    if settings.learns.kind == "lora" and settings.peak_rate < LOWEST_LORA_RATE:
         on_event(
             Note(
-                f"learning rate {settings.learning_rate:g}: adapters usually want ten times the "
+                f"learning rate {settings.peak_rate:g}: adapters usually want ten times the "
                 "rate of full training; try --learning-rate 5e-4"
             )
         )

@@ -37,7 +37,7 @@ class FitSettings:
     num_epochs: int
     batch_size: int
     gradient_accumulation_steps: int
-    learning_rate: float
+    learning_rate: float | None
     weight_decay: float
     warmup_fraction: float
     max_grad_norm: float
@@ -76,6 +76,13 @@ class FitSettings:
         )  # fmt: skip
         check_learning(self)
         parse_depth(self.depth)
+
+    @property
+    def peak_rate(self) -> float:
+        """Return the learning rate, which is known once the model is."""
+        if self.learning_rate is None:
+            raise ValueError("the learning rate is settled by prepare_training")
+        return self.learning_rate
 
     @property
     def learns(self) -> Trainable:

@@ -232,13 +232,15 @@ def _training_rows(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             f"{text(split)} data",
             f"{part['examples']:,} examples, sha256 {text(part['fingerprint'][:16])}",
         )
-    for name, value in record.get("settings", {}).items():
+    resolved = record.get("resolved", {})
+    for name, given in record.get("settings", {}).items():
+        value = resolved.get(name, given) if given is None else given
         shown = _shown(record, name) if name in _PATHS else value
         if isinstance(shown, bool):
             shown = "yes" if shown else "no"
         if shown not in (None, ""):
             yield text(name.replace("_", " ")), text(str(shown))
-    resolved, results = record.get("resolved", {}), record.get("results", {})
+    results = record.get("results", {})
     if "precision" in resolved:
         yield "computed in", text(f"{resolved['precision']} on {resolved.get('device', '?')}")
     if "best_epoch" in results:
