@@ -349,7 +349,7 @@ BAD_WORDS = {
     ),
     "a number that is none": (
         ("train", "a.csv", "--num-epochs", "three"),
-        "Error parsing --num-epochs: invalid literal for int() with base 10: 'three'",
+        "Error parsing --num-epochs: cannot be 'three'",
         "what lasttoken train --help shows",
         "lasttoken train --help",
     ),
@@ -408,7 +408,7 @@ BAD_TOML = {
     "an unknown setting": (
         "num_epoch = 3",
         "--config run.toml: unknown setting 'num_epoch'",
-        "one of batch_size, checkpoint_minutes, checkpoint_steps, data, depth, device",
+        "one of batch_size, checkpoint_minutes, checkpoint_steps, class_weights, data, depth",
         "did you mean 'num_epochs'?",
     ),
     "a line that is no TOML": (

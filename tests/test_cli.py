@@ -176,7 +176,7 @@ def test_python_m_lasttoken_is_lasttoken(process) -> None:
     assert done.returncode == 2
     assert done.stderr == (
         "error: no command 'trian'\n"
-        "expected: one of train, evaluate, predict, compare, rerun, check\n"
+        "expected: one of train, evaluate, predict, compare, rerun, tune, check\n"
         "try: lasttoken --help\n"
     )
 
@@ -347,7 +347,7 @@ def test_run_json_records_the_resolved_value_of_file_and_flags(
     outcome = lasttoken("train", "--config", "run.toml", "--num-epochs", "1")
     assert outcome.code == 0, outcome.err
     settings = json.loads((tmp_path / "mine" / "run.json").read_text())["settings"]
-    assert (settings["seed"], settings["num_epochs"], settings["batch_size"]) == (5, 1, 32)
+    assert (settings["seed"], settings["num_epochs"], settings["max_grad_norm"]) == (5, 1, 1.0)
 
 
 # ---- exit codes ----

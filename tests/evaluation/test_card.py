@@ -165,7 +165,7 @@ def test_the_card_tells_what_it_is_from_what_was_measured(
         assert re.sub(r" \([^)]*\)", "", row) == f"| {label} | {shown} | {scores['support']} |"
     for name in ("train", "validation", "test"):
         assert record["data"][name]["fingerprint"][:16] in card
-    assert "| learning rate | 5e-05 |" in card
+    assert "| learning rate | 0.0009 |" in card
     assert "\n| validation | 0.1 |\n" in model_card(metrics, record, name="run")
     assert f"| torch | {record['versions']['torch']} |" in card
 

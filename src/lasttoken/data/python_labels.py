@@ -12,10 +12,7 @@ from __future__ import annotations
 import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from lasttoken.data.tasks import Task
 from lasttoken.data.written import (
@@ -25,6 +22,10 @@ from lasttoken.data.written import (
     refuse_separator,
 )
 from lasttoken.errors import DatasetError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ def read_labels_given(labels: Any, task: Task) -> GivenLabels:  # noqa: ANN401 -
     if labels is None or isinstance(labels, str):  # a string is left for later checks to refuse
         return GivenLabels(labels, task, "str")
     if task.kind == "multi_label" and getattr(labels, "ndim", 1) == 2:
+        import numpy as np
+
         sets, num_labels = _sets_of_rows(np.asarray(labels))
         columns = tuple(str(number) for number in range(num_labels))
         return GivenLabels(sets, replace(task, columns=columns), "indicator")
@@ -111,7 +114,7 @@ def answers_of_sets(
         kind: "indicator" gives an array (N, C); others a list of N tuples.
     """
     if kind == "indicator":
-        return given.astype(np.int64)
+        return given.astype("int64")
     return [tuple(classes[row].tolist()) for row in given]
 
 
@@ -125,6 +128,8 @@ def is_missing(value: object) -> bool:
 
 def _sets_of_rows(rows: NDArray[Any]) -> tuple[list[tuple[str, ...]], int]:
     """Return the labels of each row of 0 and 1, and C."""
+    import numpy as np
+
     wrong = np.argwhere(~((rows == 0) | (rows == 1)))
     if len(wrong):
         row, column = wrong[0].tolist()

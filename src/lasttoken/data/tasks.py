@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
-import numpy as np
-
 from lasttoken.data.written import (
     SEPARATOR,
     LabelKind,
@@ -196,6 +194,8 @@ def _strata_of_sets(task: Task, labels: Sequence[str], most: int) -> list[str]:
 
 
 def _strata_of_numbers(task: Task, labels: Sequence[str], most: int) -> list[str]:
+    import numpy as np
+
     numbers = np.array([to_number(label) for label in labels])
     ranges = max(1, min(MAX_RANGES, most))
     inner = np.unique(np.quantile(numbers, np.linspace(0, 1, ranges + 1)[1:-1]))
@@ -217,6 +217,8 @@ def _describe_sets(task: Task, labels: Sequence[str]) -> str:
 
 
 def _describe_numbers(task: Task, labels: Sequence[str]) -> str:
+    import numpy as np
+
     numbers = np.array([to_number(label) for label in labels])
     low, middle, high = np.percentile(numbers, [0, 50, 100])
     return f"{task.name} from {low:g} to {high:g}, median {middle:g}, mean {numbers.mean():g}"

@@ -10,12 +10,12 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal
 
 from lasttoken.errors import DatasetError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LabelKind = Literal["single_label", "multi_label", "ordinal", "regression"]
 LabelType = Literal["str", "int", "float", "bool", "indicator"]
@@ -92,6 +92,8 @@ def to_number(label: str) -> float:
 
 def label_type(labels: Sequence[Any] | None) -> LabelType:
     """Return the Python type of labels given to `fit`; they travel as strings."""
+    import numpy as np
+
     if labels and all(isinstance(label, bool | np.bool_) for label in labels):
         return "bool"
     if labels and all(
@@ -105,6 +107,8 @@ def label_type(labels: Sequence[Any] | None) -> LabelType:
 
 def to_label_type(labels: Iterable[str], kind: LabelType) -> NDArray[Any]:
     """Return label strings as an array (C,) of the type given to `fit`."""
+    import numpy as np
+
     convert: dict[LabelType, Callable[[str], Any]] = {
         "str": str,
         "int": int,
