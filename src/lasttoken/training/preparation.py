@@ -21,6 +21,7 @@ from lasttoken.model.blocks import find_blocks
 from lasttoken.model.classifier import Classifier
 from lasttoken.model.folder import LoadedModel, load_for_training
 from lasttoken.model.frame import num_read_otherwise
+from lasttoken.model.label_words import words_for_labels
 from lasttoken.model.objective import Objective
 from lasttoken.model.reading import Reading
 from lasttoken.model.settling import check_pairs, settle_reading
@@ -70,6 +71,7 @@ class PreparedTraining:
     num_blocks: int
     objective: Objective
     groups: NDArray[np.int64] | None
+    label_words: NDArray[np.float32] | None
 
     def tokenize(
         self, examples: Sequence[Example], *, on_event: EventCallback = ignore
@@ -172,6 +174,10 @@ def prepare_training(
         num_blocks=num_blocks,
         objective=make_objective(loaded.classifier.labels, training.labels, settings, on_event),
         groups=make_groups(task, training.labels, settings, on_event),
+        # A model that is cut has no language-model head behind its last block.
+        label_words=None
+        if settings.keeps is not None
+        else words_for_labels(loaded, folder, reading, on_event),
     )
     _check_room(prepared)
     return prepared

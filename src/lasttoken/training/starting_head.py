@@ -70,7 +70,8 @@ def fit_head_to_start_from(
 ) -> None:
     """Fit the head on states (M, H) of training examples with their targets, and tell it."""
     labels, seed = prepared.loaded.classifier.labels, prepared.settings.seed
-    copy_head(prepared, fit_starting_head(states, targets, labels, seed=seed))
+    words = prepared.label_words
+    copy_head(prepared, fit_starting_head(states, targets, labels, seed=seed, words=words))
     on_event(Note(f"the head starts from a fit on the states of {len(states):,} training examples"))
 
 
