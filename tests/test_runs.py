@@ -239,7 +239,7 @@ def test_run_json_holds_every_resolved_setting_and_what_it_was_made_with(
         "text_column": "text", "label_column": "label", "text_pair_column": None,
         "window_overlap": 0, "pair_separator": "", "label_weights": None,
         "labels": ["neg", "pos"], "trainable": "full", "depth": 2, "num_blocks": 2,
-        "num_epochs": 1, "batch_size": 8, "learning_rate": 0.0009, "label_weights": None,
+        "num_epochs": 1, "batch_size": 8, "learning_rate": 0.0009,
     }  # fmt: skip
     for name, examples in (("train", 32), ("validation", 4), ("test", 4)):
         part = record["data"][name]
