@@ -205,7 +205,7 @@ def passes(cell: Cell, settings: Mapping[str, Any] | None) -> float:
     if cell.contender == "setfit":
         return 4.0 * PAIRS[cell.size]  # pairs of both kinds, two texts each
     return (
-        float(settings["options"].get("num_epochs", 3))
+        float(settings["options"].get("num_epochs") or 3)
         if settings and "options" in settings
         else 3.0
     )

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from lasttoken.training.defaults import default_batch_size, default_num_epochs
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -38,13 +40,12 @@ Recipe = Callable[[Facts], dict[str, Any]]
 
 
 def standard(facts: Facts) -> dict[str, Any]:
-    """Return what is compared with the tuned Trainer at its own time."""
-    if facts.num_examples < 200:
-        return {"num_epochs": 10, "learning_rate": 1e-4, "batch_size": 8}
-    if facts.num_examples < 1_000:
-        return {"num_epochs": 4, "learning_rate": 1e-4, "batch_size": 16}
-    epochs = 2 if facts.num_examples < 20_000 else 1
-    return {"num_epochs": epochs, "learning_rate": 1e-4, "batch_size": 32}
+    """Return the package's defaults, epochs and batch size as numbers for the plan."""
+    return {
+        "num_epochs": default_num_epochs(facts.num_examples),
+        "batch_size": default_batch_size(facts.num_examples),
+        "learning_rate": None,  # by the model's width
+    }
 
 
 def third(facts: Facts) -> dict[str, Any]:
