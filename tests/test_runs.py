@@ -447,6 +447,7 @@ def test_an_unfinished_run_of_other_data_is_refused_by_name(
         (("resolved", "labels"), ["neg", "other"], "the labels"),
         (("resolved", "precision"), "bf16", "the precision (bf16, now fp32)"),
         (("resolved", "max_length"), 31, "the length at which texts are cut (31, now 32)"),
+        (("resolved", "batch_size"), 7, "the default batch_size (7, now "),
     ],
 )
 def test_an_unfinished_run_that_began_with_something_else_is_refused_by_name(

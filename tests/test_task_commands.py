@@ -263,6 +263,20 @@ def test_a_run_is_trained_evaluated_and_repeated(
     assert outcome.code == 0, outcome.err
 
 
+def test_the_classifier_of_a_run_can_be_fitted_again_in_the_same_order(
+    lasttoken: Command, tiny_gpt2: Path, without_plots: None
+) -> None:
+    write(Path("d.csv"), labels=LEVELS)
+    outcome = lasttoken("train", "d.csv", "--model", tiny_gpt2, "--output-dir", "run", *FAST,
+                        "--task", "ordinal", "--label-order", "low,mid,high",
+                        "--test", "0.2", "--validation", "0.2")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    classifier = TextClassifier.from_pretrained("run")
+    assert classifier.label_order == ["low", "mid", "high"]
+    again = classifier.fit([f"text {n}" for n in range(30)], ["mid", "low", "high"] * 10)
+    assert again.loaded_.classifier.labels.labels == ("low", "mid", "high")
+
+
 def test_columns_of_0_and_1_are_known_again_when_the_run_is_evaluated(
     lasttoken: Command, tiny_gpt2: Path, without_plots: None
 ) -> None:

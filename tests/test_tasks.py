@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.metrics import accuracy_score, r2_score
 from transformers import AutoModelForSequenceClassification, pipeline
@@ -181,6 +182,9 @@ def test_rows_of_0_and_1_are_answered_by_rows_of_0_and_1(decoder: str) -> None:
     assert (predicted.shape, predicted.dtype) == (rows.shape, np.int64)
     assert not predicted[:, 1].any()
     assert classifier.score(SET_TEXTS, rows) == accuracy_score(rows, predicted)
+    sparse = TextClassifier(decoder, task="multi-label", **PARAMETERS)
+    sparse.fit(SET_TEXTS, csr_matrix(rows))
+    assert np.array_equal(sparse.predict(SET_TEXTS), predicted)
 
 
 def test_numbers_are_learned_in_their_own_unit(decoder: str) -> None:
@@ -279,6 +283,7 @@ def test_a_record_that_does_not_fit_the_model_is_refused(
         ("multi-label", [("a",), None], "labels[1] is missing", "set() for"),
         ("multi-label", [("a", None), ("b",)], "labels[0] is missing", "leave these rows out"),
         ("multi-label", np.array([[0, 1], [2, 1]]), "labels[1, 0] is", "give 0 and 1"),
+        ("multi-label", [[1, 0, 0], [0, 1, 0]], "labels[0] is [1, 0, 0]: a list of", "np.array("),
         ("multi-label", [(), ()], "none of the 2 training examples has a label", "check"),
         ("regression", [1.5, "many"], "labels[1]: label 'many' is no finite number", "mend"),
         ("regression", [1.5, float("inf")], "labels[1]: label 'inf' is no finite number", "mend"),

@@ -271,6 +271,7 @@ class TextClassifier(Answerer, ClassifierMixin, Parameters):
         saved = {key: loaded.record.settings[key] for key in loaded.record.settings if key in known}
         labels = loaded.classifier.labels
         saved |= {"task": name_of(labels.kind), "label_separator": labels.separator}
+        saved["label_order"] = saved.get("label_order") and list(labels.labels)  # maybe one string
         classifier = cls(**{**saved, "precision": precision, "device": device})
         classifier._become(loaded, loaded.record)
         return classifier

@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+from tokenizers import Tokenizer, models, normalizers
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+)
 
 from families import save_decoder
 from lasttoken import TextClassifier
@@ -67,7 +73,33 @@ def test_a_template_that_asks_for_a_label_tells_that_words_may_be_used(tmp_path:
         TextClassifier(folder, **settings, **more).fit(texts, labels, on_event=events.append)
         return TOLD in events
 
-    assert told(template="{text} Good?")
+    assert told(template="{text} Good?\n")
+    assert not told(template="{text} Good?")  # both words begin with the token of a space
     assert not told(template="Read: {text}")
     assert not told()
-    assert not told(template="{text} Good?", depth=1)
+    assert not told(template="{text} Good?\n", depth=1)
+    assert not told(template="{text} Good?\n", trainable="probe")
+
+
+def test_a_word_is_read_behind_the_template_and_not_as_the_beginning_of_a_text(
+    tmp_path: Path,
+) -> None:
+    """Tokenizers such as Llama 2's begin every text with a space, a token if there is another."""
+    folder = save_decoder(tmp_path / "model", "llama")
+    loaded = load_for_training(folder, LABELS, seed=0)
+    vocabulary = {character: number for number, character in enumerate("\u2581aegiknosy")}
+    merges = []
+    for word in ("\u2581is", "\u2581no", "\u2581yes"):
+        for end in range(1, len(word)):
+            merges.append((word[:end], word[end]))
+            vocabulary.setdefault(word[: end + 1], len(vocabulary))
+    backend = Tokenizer(models.BPE(vocabulary, list(dict.fromkeys(merges))))
+    spaces = [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
+    backend.normalizer = normalizers.Sequence(spaces)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    model = loaded.classifier.hf_model
+    weight = AutoModelForCausalLM.from_pretrained(folder).get_output_embeddings().weight
+    rows = label_word_rows(folder, model, tokenizer, LABELS.labels, behind=" is")
+    expected = weight[[vocabulary["\u2581no"], vocabulary["\u2581yes"]]].detach().numpy()
+    assert rows is not None
+    assert np.array_equal(rows, expected)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_BITS = {"0", "1", "False", "True"}  # of which rows consist that are meant as an array
+
+
 @dataclass(frozen=True)
 class GivenLabels:
     """Labels as they were given.
@@ -55,7 +58,8 @@ def read_labels_given(labels: Any, task: Task) -> GivenLabels:  # noqa: ANN401 -
     if task.kind == "multi_label" and getattr(labels, "ndim", 1) == 2:
         import numpy as np
 
-        sets, num_labels = _sets_of_rows(np.asarray(labels))
+        rows = labels.toarray() if hasattr(labels, "toarray") else labels  # of scipy's sparse ones
+        sets, num_labels = _sets_of_rows(np.asarray(rows))
         columns = tuple(str(number) for number in range(num_labels))
         return GivenLabels(sets, replace(task, columns=columns), "indicator")
     values = list(labels)  # an iterator is read once, here
@@ -90,6 +94,12 @@ def label_string(label: object, position: int, task: Task) -> str:
     parts = [_scalar_string(member, position) for member in members]
     for part in parts:
         refuse_separator(part, task.separator)
+    if len(set(parts)) < len(parts) and set(parts) <= _BITS:
+        raise DatasetError(
+            f"labels[{position}] is {label!r:.60}: a list of labels, in which one stands twice",
+            expected="each label once; or, for a row of 0 and 1 an example, an array (N, C)",
+            remedy="np.array(labels)",
+        )
     return join_set(parts, task.separator)
 
 

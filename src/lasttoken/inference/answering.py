@@ -13,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from lasttoken.data.examples import examples_from_python, second_texts
 from lasttoken.data.python_labels import answers_of_sets, label_strings
 from lasttoken.data.tasks import task_of
-from lasttoken.data.written import LabelKind, to_label_type
+from lasttoken.data.written import LabelKind, to_label_type, to_number
 from lasttoken.inference.predictor import Predictor
 
 # Texts tokenized and classified at a time: bounds memory whatever the input's size.
@@ -66,6 +66,8 @@ class Answerer(Predictor):
         if spec.kind == "regression":
             return float(r2_score(y, predicted, sample_weight=sample_weight))
         true, answered = (label_strings(each, task_of(spec)) for each in (y, predicted))
+        if self._fitted().record.label_type == "float":  # 1 and 1.0 are one label then
+            true, answered = ([str(to_number(each)) for each in some] for some in (true, answered))
         return float(accuracy_score(true, answered, sample_weight=sample_weight))
 
     def _values(self, texts: Iterable[Any]) -> NDArray[np.float64]:

@@ -206,8 +206,8 @@ def _framed(
         front, middle = front.removesuffix(" "), middle.removesuffix(" ")
     pieces = {
         "before": [*own[0], *_ids(tokenizer, front, split=False)],
-        "between": _ids_behind(tokenizer, words.before + "a", middle),
-        "after": [*_ids_behind(tokenizer, f"{words.before}a{words.between or ''}a", words.after),
+        "between": ids_behind(tokenizer, words.before + "a", middle),
+        "after": [*ids_behind(tokenizer, f"{words.before}a{words.between or ''}a", words.after),
                   *own[2]],
     }  # fmt: skip
     backend = copy.deepcopy(tokenizer.backend_tokenizer)
@@ -272,7 +272,7 @@ def _used(words: Template, texts: tuple[str, str]) -> tuple[str, ...]:
     return texts[:1] if words.between is None else texts
 
 
-def _ids_behind(tokenizer: PreTrainedTokenizerBase, context: str, words: str) -> list[int]:
+def ids_behind(tokenizer: PreTrainedTokenizerBase, context: str, words: str) -> list[int]:
     """Return the tokens of words behind others, or alone where they melt together with them."""
     first, both = (_ids(tokenizer, text, split=False) for text in (context, context + words))
     stays = both[: len(first)] == first

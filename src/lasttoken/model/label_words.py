@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lasttoken.events import EventCallback, Note
 from lasttoken.model.folder import LoadedModel
+from lasttoken.model.frame import ids_behind
 from lasttoken.model.quiet import quiet_transformers
 from lasttoken.model.reading import Reading
 from lasttoken.template import parse_template
@@ -38,8 +39,8 @@ def words_for_labels(
         on_event: told that there are such rows.
 
     Returns:
-        (C, H), see `label_word_rows`; None without such a template, of a regression, and where the
-        head is not new.
+        (C, H), see `label_word_rows`; None without such a template, of a regression, where the head
+        is not new, and where all names begin with one token, which tells none of them apart.
     """
     words, labels = parse_template(reading.template), loaded.classifier.labels
     if words is None or not words.after.strip():
@@ -48,8 +49,9 @@ def words_for_labels(
         return None
     model = loaded.classifier.hf_model
     rows = label_word_rows(folder, model, loaded.tokenizer, labels.labels, behind=words.after)
-    if rows is not None:
-        on_event(Note("the head may start near what the language model says of the labels' names"))
+    if rows is None or (rows == rows[0]).all():
+        return None
+    on_event(Note("the head may start near what the language model says of the labels' names"))
     return rows
 
 
@@ -68,7 +70,8 @@ def label_word_rows(
         model: the classifier's decoder, whose embeddings serve where they are tied to the head.
         tokenizer: the model's own.
         words: C words.
-        behind: what stands in front of the word, which decides whether it begins with a space.
+        behind: what stands in front of the word, which decides whether it begins with a space, and
+            behind which it is tokenized.
 
     Returns:
         None where the model has no language-model head: the folder holds a classifier.
@@ -81,10 +84,7 @@ def label_word_rows(
     if weight is None:
         return None
     space = "" if not behind or behind[-1].isspace() else " "
-    first = [
-        tokenizer(space + word, add_special_tokens=False, split_special_tokens=True)["input_ids"][0]
-        for word in words
-    ]
+    first = [ids_behind(tokenizer, behind, space + word)[0] for word in words]
     return np.asarray(weight[torch.tensor(first)].float().cpu().numpy())
 
 

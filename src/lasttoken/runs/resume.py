@@ -12,6 +12,7 @@ from lasttoken.errors import RunError
 from lasttoken.events import EventCallback, Note
 from lasttoken.runs.record import CHECKPOINTS_NAME, LOCK_NAME, write_record
 from lasttoken.training.checkpoint import CheckpointFolder
+from lasttoken.training.defaults import SETTLED
 
 # Of run.json's "resolved": what a result depends on beside settings and data.
 _DECISIVE = {
@@ -22,6 +23,7 @@ _DECISIVE = {
     "device": "the device",
     "reading_path": "how the model is read",
     "num_blocks": "the model's blocks",
+    **{name: f"the default {name}" for name in SETTLED},
 }
 _SPLITS = ("train", "validation", "test")
 

@@ -166,7 +166,7 @@ def _check_finite(loss: float, where: str) -> None:
         raise ConfigError(
             f"{where}: the loss is {loss}, training has diverged",
             expected="a finite loss",
-            remedy="a smaller --learning-rate (5e-5 is the default), or --precision fp32",
+            remedy="a smaller --learning-rate, or --precision fp32",
         )
 
 

@@ -174,9 +174,9 @@ def prepare_training(
         num_blocks=num_blocks,
         objective=make_objective(loaded.classifier.labels, training.labels, settings, on_event),
         groups=make_groups(task, training.labels, settings, on_event),
-        # A model that is cut has no language-model head behind its last block.
+        # A model that is cut has no language-model head behind its last block; a probe has its fit.
         label_words=None
-        if settings.keeps is not None
+        if settings.keeps is not None or settings.learns.kind == "probe"
         else words_for_labels(loaded, folder, reading, on_event),
     )
     _check_room(prepared)
