@@ -326,3 +326,22 @@ def test_the_last_blocks_alone_are_trained_from_a_fitted_head(decoder: str, task
     parameters = {**PARAMETERS, "num_epochs": 1, "trainable": "last-1"}
     classifier = TextClassifier(decoder, task=task, **parameters).fit(case.texts, case.labels)
     assert classifier.extent_.starting_head == "fitted"
+
+
+@pytest.mark.parametrize(
+    ("labels", "parameters", "recorded"),
+    [
+        ([0, 1] * 15, {"class_weights": {np.int64(1): np.float64(2)}}, {"1": 2.0}),
+        ([False, True] * 15, {"class_weights": {True: 2}}, {"True": 2.0}),
+        (["0", "1"] * 15, {"task": "ordinal", "label_order": np.array([1, 0])}, ["1", "0"]),
+    ],
+    ids=["numbers", "bools", "an order"],
+)
+def test_labels_in_parameters_are_saved_whatever_their_type(
+    decoder: str, tmp_path: Path, labels: list[Any], parameters: dict[str, Any], recorded: Any
+) -> None:
+    classifier = TextClassifier(decoder, **parameters, **PARAMETERS).fit(LEVEL_TEXTS, labels)
+    classifier.save_pretrained(tmp_path / "model")
+    again = TextClassifier.from_pretrained(tmp_path / "model")
+    assert getattr(again, list(parameters)[-1]) == recorded
+    assert again.fit(LEVEL_TEXTS, labels).classes_.tolist() == sorted(set(labels))

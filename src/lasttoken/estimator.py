@@ -201,7 +201,7 @@ class TextClassifier(Answerer, ClassifierMixin, Parameters):
         self.best_epoch_ = result.best_epoch
         self.extent_ = result.extent
         self.adapter_ = result.adapter
-        details = {"settings": self.get_params(), **(record or {})}
+        details = {"settings": self.plain_params(), **(record or {})}
         details["settings"] = {**details["settings"], "num_blocks_kept": result.extent.depth}
         labels = prepared.loaded.classifier.labels
         self._become(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sklearn.base import BaseEstimator
 
@@ -80,3 +81,13 @@ class Parameters(BaseEstimator):
         self.seed = seed
         self.precision = precision
         self.device = device
+
+    def plain_params(self) -> dict[str, Any]:
+        """Return the parameters as JSON holds them: labels are strings, of whatever type given."""
+        params: dict[str, Any] = self.get_params()
+        if isinstance(self.class_weights, Mapping):
+            weights = self.class_weights.items()
+            params["class_weights"] = {str(label): float(weight) for label, weight in weights}
+        if self.label_order is not None:
+            params["label_order"] = list(map(str, self.label_order))
+        return params
