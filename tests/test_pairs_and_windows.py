@@ -286,6 +286,13 @@ def test_each_window_is_read_as_if_it_were_alone(tmp_path: Path, has_pairs: bool
     assert deciding_windows(classifier, ["ab"], ids[:1], pairs=["c"] if has_pairs else None) == [
         None
     ]
+    too_low = deciding_windows(classifier, *members[:1], ids, pairs=members[1], errors=[-1, 1, -1])
+    for entry, windows, label, least in zip(
+        too_low, answers, ids.tolist(), (True, False, True), strict=True
+    ):
+        assert entry is not None
+        values = [window.values[label] for window in windows]
+        assert entry["value"] == (min(values) if least else max(values))
 
 
 @pytest.mark.parametrize("task", ["multi-label", "regression", "ordinal"])

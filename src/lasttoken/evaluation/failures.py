@@ -29,6 +29,7 @@ class Failures:
         entries: E, in the form of `metrics.json`.
         num_errors: wrong answers in all.
         num_too_long: worse ones that are left out, because their texts are too long for a page.
+        errors: E, predicted minus true numbers of a regression; else None.
     """
 
     rows: NDArray[np.int64]
@@ -36,6 +37,7 @@ class Failures:
     entries: Sequence[dict[str, Any]]
     num_errors: int
     num_too_long: int
+    errors: Sequence[float] | None = None
 
     def to_list(
         self,

@@ -84,20 +84,28 @@ def deciding_windows(
     label_ids: NDArray[np.int64],
     *,
     pairs: Sequence[str] | None = None,
+    errors: Sequence[float] | None = None,
     on_event: EventCallback = ignore,
 ) -> list[dict[str, Any] | None]:
     """Return which window of each text spoke most for a label, in the form of `metrics.json`.
 
-    Shapes:
-        label_ids (B,), the label of each text that is asked about.
+    Args:
+        predictor: as for `read_windows`.
+        texts: likewise.
+        label_ids: (B,), the label of each text that is asked about.
+        pairs: as for `read_windows`.
+        errors: B, predicted minus true numbers: the window of the least number speaks most for an
+            answer that is too low. None: the window of the largest value speaks most.
+        on_event: as for `read_windows`.
 
     Returns:
         B entries; None for a text that has only one window.
     """
     entries: list[dict[str, Any] | None] = []
     read = read_windows(predictor, texts, pairs=pairs, on_event=on_event)
-    for windows, label_id in zip(read, label_ids.tolist(), strict=True):
-        most = int(np.argmax([window.values[label_id] for window in windows]))
+    signs = np.ones(len(read)) if errors is None else np.where(np.asarray(errors) < 0, -1.0, 1.0)
+    for windows, label_id, sign in zip(read, label_ids.tolist(), signs.tolist(), strict=True):
+        most = int(np.argmax([sign * window.values[label_id] for window in windows]))
         chosen = windows[most]
         entries.append(
             None

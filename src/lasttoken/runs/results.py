@@ -249,7 +249,14 @@ def _windows(
         return []
     wrong = [examples[row] for row in failures.rows.tolist()]
     texts, pairs = [example.text for example in wrong], second_texts(wrong)
-    return deciding_windows(classifier, texts, failures.explained, pairs=pairs, on_event=on_event)
+    return deciding_windows(
+        classifier,
+        texts,
+        failures.explained,
+        pairs=pairs,
+        errors=failures.errors,
+        on_event=on_event,
+    )
 
 
 def _words(

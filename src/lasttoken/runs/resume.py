@@ -23,7 +23,6 @@ _DECISIVE = {
     "device": "the device",
     "reading_path": "how the model is read",
     "num_blocks": "the model's blocks",
-    **{name: f"the default {name}" for name in SETTLED},
 }
 _SPLITS = ("train", "validation", "test")
 
@@ -79,7 +78,9 @@ def changed_inputs(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[st
     ]
     if not changed and any(_differs(before, now, "data", n, "tokens_sha256") for n in _SPLITS):
         changed.append("the tokenizer")
-    for key, what in _DECISIVE.items():
+    # Runs of earlier versions did not record these: their settings told them.
+    settled = {k: f"the default {k}" for k in SETTLED if k in before.get("resolved", {})}
+    for key, what in {**_DECISIVE, **settled}.items():
         if _differs(before, now, "resolved", key):
             was, is_now = before["resolved"].get(key), now["resolved"].get(key)
             is_long = key in ("labels", "model_sha256")

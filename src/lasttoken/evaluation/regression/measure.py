@@ -154,4 +154,7 @@ def number_failures(
         }
         for row in rows.tolist()
     ]
-    return Failures(rows, np.zeros(len(rows), dtype=np.int64), entries, len(order), num_too_long)
+    explained = np.zeros(len(rows), dtype=np.int64)
+    return Failures(
+        rows, explained, entries, len(order), num_too_long, errors=errors[rows].tolist()
+    )
