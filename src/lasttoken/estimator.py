@@ -54,7 +54,7 @@ class TextClassifier(Answerer, ClassifierMixin, Parameters):
         num_epochs: passes over the training examples; None: by their number (`training.defaults`).
         batch_size: examples of one batch; None: likewise.
         gradient_accumulation_steps: batches added up before an optimizer step.
-        learning_rate: peak rate of AdamW; None: by the model's width.
+        learning_rate: peak rate of AdamW; None: by the model's width and by what learns.
         weight_decay: decoupled decay of matrices.
         warmup_fraction: share of steps that warm up linearly, 0 to below 1.
         max_grad_norm: the gradient's norm is clipped at this.

@@ -44,6 +44,20 @@ def test_where_epochs_help_the_best_of_them_is_kept_and_the_start_was_told(
     assert KEPT not in events
 
 
+@pytest.mark.parametrize(
+    "weighed", [{"class_weights": "balanced"}, {"focal_gamma": 2.0}, {"sampling": "balanced"}]
+)
+def test_a_start_that_is_kept_was_not_weighed_which_is_told(
+    tiny_gpt2: Path, weighed: dict[str, object]
+) -> None:
+    events: list[Event] = []
+    classifier = TextClassifier(str(tiny_gpt2), **{**SPOILED, "num_epochs": 1}, **weighed)
+    classifier.fit(TEXTS, LABELS, on_event=events.append)
+    assert classifier.best_epoch_ == 0
+    unweighed = ": class weights, focal loss or balanced sampling had no part in it"
+    assert Note(KEPT.text + unweighed, is_warning=True) in events
+
+
 @pytest.mark.parametrize("trainable", ["full", "lora"])
 def test_a_killed_run_that_ends_with_its_start_ends_with_the_same_start(
     tiny_gpt2: Path, tmp_path: Path, trainable: str

@@ -76,7 +76,8 @@ class TrainConfig:
     batch_size: Annotated[int | None, Doc("examples of one batch [32; of few 16 or 8]")] = None
     gradient_accumulation_steps: Annotated[int, Doc("batches added up before a step")] = 1
     learning_rate: Annotated[
-        float | None, Doc("peak learning rate of AdamW [0.0576 / the model's width]")
+        float | None,
+        Doc("peak of AdamW [0.0576 / the model's width; twice that for last-K, 10 times for lora]"),
     ] = None
     weight_decay: Annotated[float, Doc("decoupled weight decay of matrices")] = 0.0
     warmup_fraction: Annotated[float, Doc("share of steps that warm up linearly")] = 0.0

@@ -218,7 +218,10 @@ def _fit(
     if state.best_weights is not None and state.best_epoch < state.epoch:
         set_trained_weights(classifier, state.best_weights)
     if state.best_epoch == 0:
-        on_event(Note("no epoch was as good as the start, which is kept", is_warning=True))
+        kept = "no epoch was as good as the start, which is kept"
+        if not prepared.objective.is_plain or prepared.groups is not None:
+            kept += ": class weights, focal loss or balanced sampling had no part in it"
+        on_event(Note(kept, is_warning=True))
     classifier.eval()
     return FitResult(
         extent=extent,
