@@ -291,3 +291,10 @@ def test_columns_of_0_and_1_are_known_again_when_the_run_is_evaluated(
     assert "scoring 40 examples (joy 24, anger 16, fear 8; 1.20 labels each, 8 with none)" in (
         outcome.err
     )
+    outcome = lasttoken("evaluate", "run", "d.csv", "--label-columns", "joy,fear", "--overwrite")
+    check_refused(
+        outcome,
+        found="--label-columns joy,fear: none for the model's label 'anger'",
+        expected="a column of 0 and 1 for each of joy, fear, anger",
+        remedy="name them all, or --label-column",
+    )

@@ -128,7 +128,18 @@ def task_of(labels: LabelSpec, columns: tuple[str, ...] = ()) -> Task:
     Args:
         labels: of the model.
         columns: as for `Task`.
+
+    Raises:
+        ConfigError: there are columns, and none of them for one of the labels: whether an example
+            has it would not be known.
     """
+    without = [label for label in labels.labels if label not in columns]
+    if columns and without:
+        raise ConfigError(
+            f"--label-columns {','.join(columns)}: none for the model's label {without[0]!r}",
+            expected="a column of 0 and 1 for each of " + ", ".join(labels.labels[:10]),
+            remedy="name them all, or --label-column, whose cells hold sets",
+        )
     order = labels.labels if labels.kind == "ordinal" else None
     return Task(labels.kind, labels.separator, order, columns, labels.labels[0])
 
