@@ -11,7 +11,8 @@ import pytest
 from conftest import FAST, Command, check_refused
 from lasttoken import TextClassifier
 from lasttoken.config import TrainConfig
-from lasttoken.runs.examples import read_examples
+from lasttoken.events import Event, Note
+from lasttoken.runs.examples import read_examples, tell_examples
 
 SETS = ["joy", "", "fear|joy", "anger", "joy | anger"] * 8
 LEVELS = ["low", "mid", "high", "low", "mid"] * 8
@@ -134,6 +135,19 @@ def test_check_tells_what_training_would_refuse(lasttoken: Command, tmp_path: Pa
          ("d.csv: no column 'fea'", "one of 'text', 'joy'", "--label-columns NAME")),
         ({"joy": ["1"] * 40}, "--task multi-label --label-columns joy --label-column joy",
          ("--label-columns joy with --label-column joy", "one column", "leave one")),
+        ({"joy": ["1"] * 40}, "--task multi-label --label-columns joy,joy",
+         ("--label-columns joy,joy: 'joy' twice", "each label's", "--label-columns joy")),
+        ({"joy|x": ["1"] * 40, "fear": ["0"] * 40},
+         "--task multi-label --label-columns joy|x,fear",
+         ("--label-columns joy|x,fear: label 'joy|x' contains the separator '|'", "labels that",
+          "another --label-separator")),
+        ({"joy": ["1"] * 40}, "--task multi-label --label-columns ,",
+         ("--label-columns ',': no column", "columns of 0", "--label-columns joy,fear")),
+        ({"labels": ['[["joy"], "fear"]', *SETS[1:]]}, "--task multi-label",
+         ("d.csv: row 1, column 'labels': label set '[[",
+          "a list of strings", "mend the list")),
+        ({"stars": ["3", "-2e30", *NUMBERS[2:]]}, "--task regression --label-column stars",
+         ("d.csv: row 2, column 'stars': label '-2e30' is too large", "-1e+30 to 1e+30", "divide")),
         ({"stars": ["3", "four", *NUMBERS[2:]]}, "--task regression --label-column stars",
          ("d.csv: row 2, column 'stars': label 'four' is no finite number", "numbers", "mend the")),
         ({"stars": ["3", "inf", *NUMBERS[2:]]}, "--task regression --label-column stars",
@@ -166,6 +180,27 @@ def test_bad_rows_may_be_skipped(lasttoken: Command, tmp_path: Path) -> None:
     config = {"task": "regression", "label_column": "stars"}
     splits = read_examples(TrainConfig(data=str(data), skip_bad_rows=True, **config)).splits
     assert sum(map(len, (splits.train, splits.validation, splits.test))) == 39
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        (["1990", "2000", "2010", "2020"], "subtract 200"),
+        (["-1990", "-2000", "-2010", "-2020"], "add 200"),
+        (["1", "2", "3", "4"], None),
+    ],
+)
+def test_numbers_far_from_zero_are_told_of_with_what_to_subtract(
+    tmp_path: Path, numbers: list[str], told: str | None
+) -> None:
+    data = write(tmp_path / "d.csv", stars=numbers * 10)
+    config = TrainConfig(data=str(data), task="regression", label_column="stars")
+    events: list[Event] = []
+    tell_examples(read_examples(config), events.append)
+    warnings = [each.text for each in events if isinstance(each, Note) and each.is_warning]
+    far = [text for text in warnings if "times as far from 0 as from each other" in text]
+    assert len(far) == (told is not None)
+    assert told is None or told in far[0]
 
 
 # ---- predicted ----

@@ -29,7 +29,8 @@ def check_task(
     """Check that the settings of a task belong to it.
 
     Raises:
-        ConfigError: one is of another task, or nothing can stand between labels.
+        ConfigError: one is of another task, nothing can stand between labels, or a label's column
+            is named twice or holds the separator.
     """
     rules = (
         ("--label-separator", separator, separator != "|", "multi-label"),
@@ -48,4 +49,25 @@ def check_task(
             f"--label-separator {separator!r}: nothing that could be seen between two labels",
             expected="a character such as | or ;",
             remedy="--label-separator ';'",
+        )
+    names = split_names(columns)
+    twice = next((name for n, name in enumerate(names) if name in names[:n]), None)
+    if twice is not None:
+        raise ConfigError(
+            f"--label-columns {columns}: {twice!r} twice",
+            expected="each label's column once",
+            remedy="--label-columns " + ",".join(dict.fromkeys(names)),
+        )
+    joined = next((name for name in names if separator in name), None)
+    if joined is not None:
+        raise ConfigError(
+            f"--label-columns {columns}: label {joined!r} contains the separator {separator!r}",
+            expected="labels that can be joined to a set and told apart again",
+            remedy="another --label-separator, or rename the column",
+        )
+    if columns is not None and not names:
+        raise ConfigError(
+            f"--label-columns {columns!r}: no column",
+            expected="columns of 0 and 1, one for each label",
+            remedy="--label-columns joy,fear, or leave it out: one column holds the sets",
         )

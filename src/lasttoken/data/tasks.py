@@ -60,8 +60,8 @@ class Task:
         and a JSON list is read as one.
 
         Raises:
-            DatasetError: a set has an empty label, a label of a list contains the separator, or a
-                number is none.
+            DatasetError: a set has an empty label, a label of a list contains the separator or is
+                no string or number, or a number is none.
         """
         return _CANONICAL[self.kind](self, label)
 
@@ -165,14 +165,25 @@ def _canonical_set(task: Task, label: str) -> str:
 
 
 def _json_list(label: str) -> list[str] | None:
-    """Return the parts of a JSON list of strings or numbers; None if it is something else."""
+    """Return the parts of a JSON list of strings or numbers; None if it is no JSON list.
+
+    Raises:
+        DatasetError: a part is neither.
+    """
     if not label.startswith("["):
         return None
     try:
-        parts = json.loads(label, parse_int=str, parse_float=str)
+        parts: list[str] = json.loads(label, parse_int=str, parse_float=str)
     except ValueError:
         return None
-    return parts if all(isinstance(part, str) for part in parts) else None
+    for part in parts:
+        if not isinstance(part, str):
+            raise DatasetError(
+                f"label set {label!r}: {json.dumps(part)} is no label",
+                expected="a list of strings or numbers",
+                remedy="mend the list",
+            )
+    return parts
 
 
 def _canonical_number(task: Task, label: str) -> str:

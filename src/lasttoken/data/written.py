@@ -75,13 +75,19 @@ def to_number(label: str) -> float:
     """Return the number that a label of a regression is.
 
     Raises:
-        DatasetError: it is no finite number.
+        DatasetError: it is no finite number, or too large for fp32.
     """
     try:
         number = float(label) if "_" not in label else math.nan  # Python alone reads 1_000
     except ValueError:
         number = math.nan
-    if not abs(number) <= _LARGEST:
+    if _LARGEST < abs(number) < math.inf:
+        raise DatasetError(
+            f"label {label!r} is too large",
+            expected=f"-{_LARGEST:.0e} to {_LARGEST:.0e}, since numbers are learned in fp32",
+            remedy="divide all labels by one number, or mend the label",
+        )
+    if not math.isfinite(number):
         raise DatasetError(
             f"label {label!r} is no finite number",
             expected="numbers such as 3 or -0.5, which a regression learns",
