@@ -39,7 +39,7 @@ _ADVICE = {
 def verdict(metrics: Mapping[str, Any], headline: Headline) -> str:
     """Say how the model's headline score stands beside its baselines', and who wins.
 
-    A baseline that leads or ties is named first; it wins, and advice is given, only where the
+    A baseline that leads or ties is named first, and any other that is not beaten next; it wins, and advice is given, only where the
     paired interval excludes zero, else the lead is called chance. The second score is told too
     where it says the opposite, and a baseline that could not be made is named with its reason.
 
@@ -74,6 +74,8 @@ def verdict(metrics: Mapping[str, Any], headline: Headline) -> str:
         else:
             gains = " and ".join(_gains(scored, headline))
             sentences.append(f"{headline.title} {own} ({counted}): {gains}.")
+        if ahead <= 0:
+            sentences += _no_better(scored, name, headline)
         if ahead * headline.sign * difference[headline.second] < 0:
             sentences.append(
                 f"{headline.second_title} says the opposite: "
@@ -108,6 +110,14 @@ def _without_score(baselines: Mapping[str, Scores], key: str) -> Iterator[str]:
         if key not in each:
             title = BASELINE_NAMES[name]
             yield f"{title[0].upper()}{title[1:]} has no score: {each['reason']}."
+
+
+def _no_better(scored: Mapping[str, Scores], named: str, headline: Headline) -> Iterator[str]:
+    """Yield a sentence for each further baseline that the model does not beat."""
+    for name, each in scored.items():
+        if name != named and headline.improvement(each["difference"])[0] <= 0:
+            score = headline.form(each[headline.key])
+            yield f"Nor is it better than {BASELINE_NAMES[name]} ({score})."
 
 
 def _gains(scored: Mapping[str, Scores], headline: Headline) -> Iterator[str]:
