@@ -39,9 +39,10 @@ _ADVICE = {
 def verdict(metrics: Mapping[str, Any], headline: Headline) -> str:
     """Say how the model's headline score stands beside its baselines', and who wins.
 
-    A baseline that leads or ties is named first, and any other that is not beaten next; it wins, and advice is given, only where the
-    paired interval excludes zero, else the lead is called chance. The second score is told too
-    where it says the opposite, and a baseline that could not be made is named with its reason.
+    A baseline that leads or ties is named first; it wins, and advice is given, only where the
+    paired interval excludes zero, else the lead is called chance. Another baseline that the model
+    does not beat is named next. The second score is told too where it says the opposite, and a
+    baseline that could not be made is named with its reason.
 
     Args:
         metrics: the content of `metrics.json`: "test" and "baselines".
