@@ -40,9 +40,9 @@ def verdict(metrics: Mapping[str, Any], headline: Headline) -> str:
     """Say how the model's headline score stands beside its baselines', and who wins.
 
     A baseline that leads or ties is named first; it wins, and advice is given, only where the
-    paired interval excludes zero, else the lead is called chance. Another baseline that the model
-    does not beat is named next. The second score is told too where it says the opposite, and a
-    baseline that could not be made is named with its reason.
+    paired interval excludes zero, else the lead is called chance. The second score is told too
+    where it says the opposite; another baseline that the model does not beat is named behind, and
+    one that could not be made is named with its reason.
 
     Args:
         metrics: the content of `metrics.json`: "test" and "baselines".
@@ -75,8 +75,6 @@ def verdict(metrics: Mapping[str, Any], headline: Headline) -> str:
         else:
             gains = " and ".join(_gains(scored, headline))
             sentences.append(f"{headline.title} {own} ({counted}): {gains}.")
-        if ahead <= 0:
-            sentences += _no_better(scored, name, headline)
         if ahead * headline.sign * difference[headline.second] < 0:
             sentences.append(
                 f"{headline.second_title} says the opposite: "
@@ -89,6 +87,8 @@ def verdict(metrics: Mapping[str, Any], headline: Headline) -> str:
             sentences.append(
                 f"A difference this small may be chance: {headline.chance(difference)}."
             )
+        if ahead <= 0:
+            sentences += _no_better(scored, name, headline)
     else:
         sentences.append(f"{headline.title} {own} ({counted}).")
     return " ".join([*sentences, *_without_score(baselines, headline.key)])
@@ -118,7 +118,7 @@ def _no_better(scored: Mapping[str, Scores], named: str, headline: Headline) -> 
     for name, each in scored.items():
         if name != named and headline.improvement(each["difference"])[0] <= 0:
             score = headline.form(each[headline.key])
-            yield f"Nor is it better than {BASELINE_NAMES[name]} ({score})."
+            yield f"Nor is the model better than {BASELINE_NAMES[name]} ({score})."
 
 
 def _gains(scored: Mapping[str, Scores], headline: Headline) -> Iterator[str]:
