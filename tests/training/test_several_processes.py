@@ -65,7 +65,8 @@ def trace(folder: Path, rank: int) -> list[int]:
 def check_alike(folder: Path, other: Path, rel: float = 1e-6) -> None:
     for mine, theirs in zip(history(folder), history(other), strict=True):
         for key in mine.keys() - {"seconds"}:
-            assert mine[key] == pytest.approx(theirs[key], rel=rel, abs=1e-12), key
+            # A loss near 0 is a difference of logits near 1, which rounding moves by 1e-7.
+            assert mine[key] == pytest.approx(theirs[key], rel=rel, abs=1e-7), key
 
 
 @pytest.mark.slow
@@ -82,12 +83,13 @@ def test_several_processes_train_what_one_does(
     assert record["machine"]["processes"] == num_processes
     assert outcome.stdout.count("epoch 1: train loss") == 1  # one process prints
     order = trace(one, 0)
+    head, order = order[:32], order[32:]  # every process fits the head that training starts from
     assert len(order) == 2 * 32
     epochs = [order[:32], order[32:]]
     batches = [epoch[n : n + 5] for epoch in epochs for n in range(0, 32, 5)]
     for rank in range(num_processes):
         parts = [batch[rank::num_processes] or batch[:1] for batch in batches]
-        assert trace(several, rank) == [index for part in parts for index in part]
+        assert trace(several, rank) == head + [index for part in parts for index in part]
 
 
 @pytest.mark.slow
