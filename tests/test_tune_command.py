@@ -126,6 +126,7 @@ def test_the_test_texts_never_reach_the_tokenizer(searched: Searched) -> None:
     assert "test: 4 examples are set aside; no trial reads them" in searched.err
 
 
+@pytest.mark.slow
 def test_another_test_split_changes_no_trial(
     searched: Searched, lasttoken: Command, tiny_gpt2: Path, tmp_path: Path
 ) -> None:
