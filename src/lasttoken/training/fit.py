@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
+from functools import partial
 
 from accelerate import Accelerator
 
@@ -118,6 +119,14 @@ def _fit(
     training, validating = inputs.training, inputs.validating
     validation_order = budget_batches(validating.texts.lengths)
     to_validate = validation_batches(validating, inputs.collate, validation_order, world)
+    validate = partial(
+        validation,
+        classifier,
+        to_validate,
+        settings.device,
+        precision=settings.precision,
+        world=world,
+    )
     steps_per_epoch = num_steps_per_epoch(len(training), settings)
     raw_optimizer = make_optimizer(
         classifier,
@@ -131,14 +140,7 @@ def _fit(
         num_steps = steps_per_epoch * settings.num_epochs
         on_event(Resumed(begun.name, state.step, num_steps, tuple(state.history)))
     elif len(training) < LITTLE_DATA:
-        started = validation(
-            classifier,
-            to_validate,
-            settings.device,
-            precision=settings.precision,
-            world=world,
-            on_event=on_event,
-        )
+        started = validate(on_event=on_event)
         keep_start(state, started, in_order(started, validation_order, world), classifier, on_event)
     scheduler = make_schedule(
         raw_optimizer,
@@ -188,14 +190,7 @@ def _fit(
                 after_step=end_step,
                 on_event=estimator,
             )
-            validated = validation(
-                classifier,
-                to_validate,
-                settings.device,
-                precision=settings.precision,
-                world=world,
-                on_event=end_validation_batch,
-            )
+            validated = validate(on_event=end_validation_batch)
             estimator.finish_validation(validation_tokens)
             scores = pass_scores(validated, classifier.labels)
             row = EpochEnd(

@@ -30,12 +30,8 @@ _NUM_TEXTS = 1_000
 
 def starting_head(prepared: PreparedTraining) -> StartingHead:
     """Return what the head is before the first step."""
-    settings = prepared.settings
-    if settings.learns.kind == "probe":
-        return "fitted"
-    if not prepared.loaded.head_is_new:
-        return "own"
-    return "fitted"
+    is_kept = not prepared.loaded.head_is_new and prepared.settings.learns.kind != "probe"
+    return "own" if is_kept else "fitted"
 
 
 def start_head(prepared: PreparedTraining, inputs: TrainingInputs, on_event: EventCallback) -> None:
