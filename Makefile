@@ -22,7 +22,7 @@ demo: .venv/ready ## sample model and reviews: train, evaluate, report, predict
 	@echo "everything is in $(RUN): open $(RUN)/report.html"
 
 test: .venv/ready ## the default test suite, under 5 minutes on 2 cores
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: .venv/ready ## format, lint, types, architecture, generated docs
 	$(BIN)/ruff format --check .

@@ -16,7 +16,9 @@ import pytest
 _CACHE = tempfile.mkdtemp(prefix="lasttoken-tests-")
 os.environ["LASTTOKEN_CACHE"] = f"{_CACHE}/lasttoken"
 os.environ["HF_HOME"] = f"{_CACHE}/huggingface"
-os.environ["OMP_NUM_THREADS"] = "2"
+# Two processes that test side by side share the two cores that the suite may count on.
+_THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+os.environ["OMP_NUM_THREADS"] = str(_THREADS)
 os.environ["OMP_WAIT_POLICY"] = "passive"  # threads that spin stall tiny models on a busy machine
 # Being offline is found out by the package itself, not told by the environment.
 for _name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_CACHE", "HF_DATASETS_CACHE"):
@@ -35,10 +37,10 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def two_threads() -> None:
+def threads() -> None:
     import torch
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(_THREADS)
 
 
 class Outcome(NamedTuple):

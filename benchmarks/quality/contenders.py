@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.quality.cells import Cell, read
@@ -15,15 +15,12 @@ TRAINER = "trainer"
 CHOICE_SEED = 1
 
 # The Trainer's grid. Every pair is tried once a set and size, with the first seed, and the best on
-# validation runs with every seed. Of 4,000 examples, where a pair takes a quarter of an hour, the
-# rates are tried with few epochs and more epochs with the better rate; 8,000 take what 4,000 chose.
+# validation runs with every seed. Of 4,000 examples, where a pair takes a quarter of an hour, more
+# than two epochs are not tried (docs/log.md has one set with four); 8,000 take what 4,000 chose.
 # Batches of its own: small ones where there are few examples.
 RATES = (5e-5, 1e-4)
-EPOCHS: Mapping[str, tuple[int, ...]] = {str(FEW): (4, 10)}
-_EPOCHS = (2, 4)
-STAGED = ("4000",)
+EPOCHS: Mapping[str, tuple[int, ...]] = {str(FEW): (4, 10), "500": (2, 4), "4000": (2,)}
 CHOSEN_AT: Mapping[str, str] = {"8000": "4000"}
-BETTER_RATE = "better"
 BATCHES: Mapping[str, int] = {str(FEW): 8, "500": 16}
 _BATCH = 32
 
@@ -130,9 +127,7 @@ def candidates(cell: Cell) -> list[Cell]:
     if cell.contender not in TUNED or cell.candidate:
         return []
     size = CHOSEN_AT.get(cell.size, cell.size)
-    few, more = EPOCHS.get(size, _EPOCHS)
-    names = [f"{rate:g}x{few}" for rate in RATES]
-    names += [f"{BETTER_RATE}x{more}"] if size in STAGED else [f"{rate:g}x{more}" for rate in RATES]
+    names = [f"{rate:g}x{epochs}" for epochs in EPOCHS[size] for rate in RATES]
     return [Cell(cell.data, size, CHOICE_SEED, cell.contender, name) for name in names]
 
 
@@ -154,10 +149,6 @@ def _tuned_settings(cell: Cell) -> dict[str, Any]:
     """Return rate and epochs of a candidate, or of the one that was chosen."""
     candidate = cell if cell.candidate else best_of(candidates(cell))
     rate, _, epochs = candidate.candidate.partition("x")
-    if rate == BETTER_RATE:
-        few = EPOCHS.get(candidate.size, _EPOCHS)[0]
-        rivals = [replace(candidate, candidate=f"{each:g}x{few}") for each in RATES]
-        rate = best_of(rivals).candidate.partition("x")[0]
     batch = BATCHES.get(cell.size, _BATCH)
     return {"learning_rate": float(rate), "epochs": int(epochs), "batch_size": batch}
 
@@ -201,7 +192,9 @@ def passes(cell: Cell, settings: Mapping[str, Any] | None) -> float:
     if cell.contender in TUNED:
         if settings:
             return float(settings["epochs"])
-        return float(cell.candidate.partition("x")[2] or EPOCHS.get(cell.size, _EPOCHS)[-1])
+        return float(
+            cell.candidate.partition("x")[2] or EPOCHS[CHOSEN_AT.get(cell.size, cell.size)][-1]
+        )
     if cell.contender == "setfit":
         return 4.0 * PAIRS[cell.size]  # pairs of both kinds, two texts each
     return (
