@@ -165,7 +165,10 @@ def test_a_clean_run_prints_no_warning_and_opens_no_socket(
     assert not [line for line in lines if "warning" in line.lower()]
     assert not [line for line in lines if "%|" in line or "it/s" in line or "\r" in line]
     assert "" not in lines, "no empty line, not even the last one"
-    assert len(lines) <= 20, done.stderr
+    always = [
+        line for line in lines if ", took " not in line
+    ]  # slow parts are told on a slow machine
+    assert len(always) <= 20, done.stderr
     assert not any("[" in line for line in done.stderr.splitlines() if "transformers" in line)
 
 
