@@ -124,7 +124,7 @@ def _fitted(job: dict[str, Any], content: dict[str, Any]) -> tuple[TextClassifie
         "load_seconds": load_seconds,
         "seconds": trained - started - load_seconds,
         "steps": result.num_steps,
-        "best_epoch": result.best_epoch,
+        "kept_epoch": result.kept_epoch,
     }
 
 

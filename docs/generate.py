@@ -101,13 +101,13 @@ METRICS_FIELDS = {
     "label_issues": "what `--label-check` found: `noise_rate`, `noise_rate_interval`, "
     "`num_examples`, `num_issues`, the first `issues`, the blocks read (`depths`) and how far "
     "heads and labels agree (`out_of_fold_accuracy`); else null",
-    "training": "`history` (as in `history.jsonl`) and `best_epoch`; null in an evaluation",
+    "training": "`history` (as in `history.jsonl`) and `kept_epoch`; null in an evaluation",
     "run": "data, model, settings, cost and provenance as the report shows them",
 }
 SEARCH_FILES = {
     "best.toml": "the best settings so far, for `lasttoken train DATA --config best.toml`",
     "trials.jsonl": "one line a trial that is over: the fields of the event `TrialEnd`, and "
-    "`score`, its best epoch's",
+    "`score`, the highest of its epochs",
     "journal.log": "optuna's journal, from which a search goes on",
     "run.json": "settings, versions and fingerprints; `status` is `finished` when the time is used "
     "up",
@@ -218,7 +218,7 @@ def reference() -> str:
             }
         ),
         "### history.jsonl",
-        _fields({k: v for k, v in _attributes(events.EpochEnd).items() if k != "is_best"}),
+        _fields({k: v for k, v in _attributes(events.EpochEnd).items() if k != "is_kept"}),
         "### run.json",
         _fields(RUN_FIELDS),
         "### model/lasttoken.json",

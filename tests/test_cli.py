@@ -474,7 +474,7 @@ def test_notes_go_to_standard_error_and_epochs_to_standard_output() -> None:
     epoch = EpochEnd(
         epoch=1, step=9, train_loss=0.5, train_accuracy=0.75, validation_loss=0.25,
         validation_accuracy=0.8, validation_macro_f1=0.79, learning_rate=1e-4, seconds=75.2,
-        is_best=True,
+        is_kept=True,
     )  # fmt: skip
     out, err = show(
         Note("[bold]a note[/bold]"),
@@ -489,7 +489,7 @@ def test_notes_go_to_standard_error_and_epochs_to_standard_output() -> None:
     ]
     assert out == (
         "epoch 1: train loss 0.500, accuracy 0.750; validation loss 0.250, accuracy 0.800, "
-        "macro F1 0.790 (best so far); 1 min 15 s\n"
+        "macro F1 0.790 (kept so far); 1 min 15 s\n"
     )
 
 

@@ -252,7 +252,7 @@ def test_run_json_holds_every_resolved_setting_and_what_it_was_made_with(
     assert {"python", "torch", "transformers", "lasttoken"} <= set(record["versions"])
     assert {"processor", "threads", "cores"} <= set(record["machine"])
     results = record["results"]
-    assert (results["best_epoch"], results["steps"]) == (1, 4)
+    assert (results["kept_epoch"], results["steps"]) == (1, 4)
     assert results["peak_memory_bytes"] > 0
     assert (results["depth"], results["num_blocks"], results["probe_table"]) == (2, 2, None)
     assert results["num_trainable_weights"] == results["num_weights"] > 0

@@ -198,7 +198,7 @@ def test_numbers_are_learned_in_their_own_unit(decoder: str) -> None:
     assert score == r2_score(case.labels, predicted)
     assert score > 0.5
     losses = [epoch.validation_loss for epoch in classifier.history_]
-    assert classifier.best_epoch_ == losses.index(min(losses)) + 1
+    assert classifier.kept_epoch_ == losses.index(min(losses)) + 1
     assert min(losses) < np.var(case.labels)
     assert {epoch.validation_macro_f1 for epoch in classifier.history_} == {None}
     assert classifier.loaded_.classifier.labels.scale == 1.0

@@ -31,7 +31,7 @@ from benchmarks.quality.contenders import (
 )
 from benchmarks.quality.recipes import Facts
 
-_DETAILS = ("steps", "best_epoch", "tokens", "peak_bytes", "chosen")
+_DETAILS = ("steps", "kept_epoch", "tokens", "peak_bytes", "chosen")
 
 
 def current_settings(cell: Cell, folder: Path) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class TextClassifier(Answerer, ClassifierMixin, Parameters):
         history_: one `EpochEnd` an epoch.
         extent_: blocks and weights that were kept and trained, and the probe table if one was made.
         adapter_: what the adapters of trainable="lora" learned; the model contains it. Else None.
-        best_epoch_: the epoch whose weights are kept, counted from 1; 0 is the start.
+        kept_epoch_: the epoch whose weights are kept, counted from 1; 0 is the start.
     """
 
     def fit(
@@ -198,7 +198,7 @@ class TextClassifier(Answerer, ClassifierMixin, Parameters):
             )
         result = calibrate(prepared, result)
         self.history_: tuple[EpochEnd, ...] = result.history
-        self.best_epoch_ = result.best_epoch
+        self.kept_epoch_ = result.kept_epoch
         self.extent_ = result.extent
         self.adapter_ = result.adapter
         details = {"settings": self.plain_params(), **(record or {})}

@@ -93,7 +93,8 @@ class EpochEnd:
             the validation examples; None of a regression.
         learning_rate: of the epoch's last step.
         seconds: wall seconds of training and validation.
-        is_best: True if this epoch is the best so far.
+        is_kept: True if this epoch is the one to keep so far: its score is above the highest before
+            it, or within one standard error of that.
     """
 
     epoch: int
@@ -105,7 +106,7 @@ class EpochEnd:
     validation_macro_f1: float | None
     learning_rate: float
     seconds: float
-    is_best: bool
+    is_kept: bool
 
     @property
     def metric(self) -> Metric:
@@ -178,7 +179,7 @@ class TrialEnd:
 
     @property
     def score(self) -> float | None:
-        """Return the best epoch's score, or None before the end of the first."""
+        """Return the highest of them, or None before the end of the first epoch."""
         return max(self.scores, default=None)
 
 

@@ -72,7 +72,7 @@ def rest(metrics: dict[str, Any], failures: Failures, **more: Any) -> dict[str, 
         "errors": failures.to_list(words),
         "title": "snow with gpt2",
         "notes": ["3 texts were cut."],
-        "training": {"history": HISTORY, "best_epoch": 2},
+        "training": {"history": HISTORY, "kept_epoch": 2},
         "label_issues": None,
         "run": {"Data": {"source": "snow.csv"}},
         **more,
@@ -197,5 +197,5 @@ def value_numbers(name: str = "score", *, count: int = 60, **more: Any) -> Any:
         "verdict": verdict(metrics, MEAN_ERROR),
         "caveats": number_caveats(metrics),
     }
-    more = {"training": {"history": history, "best_epoch": 2}, **more}
+    more = {"training": {"history": history, "kept_epoch": 2}, **more}
     return rest(told, number_failures(examples, targets, values), **more)

@@ -19,8 +19,8 @@ def checkpoint(step: int, best: str | None) -> Checkpoint:
     return Checkpoint(
         weights={"w": tensor},
         optimizer={"exp_avg": {"0": tensor + 0.5}},
-        progress={"best_logits": torch.zeros((0, 2))},
-        state={"step": step, "best_checkpoint": best},
+        progress={"kept_logits": torch.zeros((0, 2))},
+        state={"step": step, "kept_checkpoint": best},
     )
 
 
@@ -57,8 +57,8 @@ def test_the_latest_and_every_best_it_needs_are_always_there(
             assert found.weights["w"].tolist() == [step] * 3
             assert found.optimizer["exp_avg"]["0"].tolist() == [step + 0.5] * 3
             if best is not None:
-                assert found.best_weights is not None
-                assert found.best_weights["w"].tolist() == [step_of(best)] * 3
+                assert found.kept_weights is not None
+                assert found.kept_weights["w"].tolist() == [step_of(best)] * 3
             assert len(names(path)) <= 4
             if step in crashes and step > 1:
                 newest = names(path)[-1]
@@ -67,7 +67,7 @@ def test_the_latest_and_every_best_it_needs_are_always_there(
                 assert found is not None, "the one before was whole"
                 assert found.state["step"] < step
                 assert newest not in names(path)
-                best = found.state["best_checkpoint"]
+                best = found.state["kept_checkpoint"]
 
 
 def test_what_a_crash_left_is_swept_at_the_next_save(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_what_a_crash_left_is_swept_at_the_next_save(tmp_path: Path) -> None:
     assert [entry.name for entry in (tmp_path / "checkpoints").iterdir()] == ["notes.txt"]
 
 
-def test_a_name_of_a_best_checkpoint_that_leads_elsewhere_is_damage(tmp_path: Path) -> None:
+def test_a_name_of_a_kept_checkpoint_that_leads_elsewhere_is_damage(tmp_path: Path) -> None:
     folder, told = CheckpointFolder(tmp_path / "checkpoints"), []
     folder.save(checkpoint(1, "../../outside"), folder.next_name(1), best=None)
 
@@ -102,7 +102,7 @@ def test_large_tensors_go_into_several_files_and_come_back(
 ) -> None:
     monkeypatch.setattr("lasttoken.training.checkpoint._BYTES_PER_FILE", 100)
     weights = {f"w{n}": torch.arange(n * 7.0) for n in range(12)}  # up to 308 bytes
-    content = Checkpoint(weights, {}, {}, {"best_checkpoint": None})
+    content = Checkpoint(weights, {}, {}, {"kept_checkpoint": None})
     folder = CheckpointFolder(tmp_path / "checkpoints")
     folder.save(content, folder.next_name(1), best=None)
     files = [path.name for path in (tmp_path / "checkpoints").rglob("weights-*.safetensors")]

@@ -309,8 +309,8 @@ def test_a_probe_run_has_every_ordinary_output(model: str, request: pytest.Fixtu
     classifier.fit(TEXTS, LABELS, on_event=events.append)
     (row,) = classifier.history_
     assert row in events
-    assert (row.epoch, row.step, row.is_best, row.learning_rate) == (1, 0, True, 0.0)
-    assert classifier.best_epoch_ == 1
+    assert (row.epoch, row.step, row.is_kept, row.learning_rate) == (1, 0, True, 0.0)
+    assert classifier.kept_epoch_ == 1
     extent = classifier.extent_
     head = classifier.loaded_.classifier.hf_model.score.weight
     assert extent.num_trainable_weights == head.numel()

@@ -23,11 +23,11 @@ def test_where_epochs_only_spoil_the_model_the_start_is_kept(
 ) -> None:
     events: list[Event] = []
     spoiled = TextClassifier(str(tiny_gpt2), trainable=trainable, **SPOILED)
-    spoiled.fit(TEXTS, LABELS, on_event=events.append)
+    spoiled.fit(TEXTS, LABELS, validation=(TEXTS, LABELS), on_event=events.append)
     untouched = TextClassifier(
         str(tiny_gpt2), trainable=trainable, **{**SPOILED, "learning_rate": 1e-12, "num_epochs": 1}
-    ).fit(TEXTS, LABELS)
-    assert spoiled.best_epoch_ == 0
+    ).fit(TEXTS, LABELS, validation=(TEXTS, LABELS))
+    assert spoiled.kept_epoch_ == 0
     assert KEPT in events
     assert np.allclose(spoiled.predict_proba(TEXTS), untouched.predict_proba(TEXTS), atol=1e-5)
 
@@ -38,7 +38,7 @@ def test_where_epochs_help_the_best_of_them_is_kept_and_the_start_was_told(
     events: list[Event] = []
     classifier = TextClassifier(str(tiny_gpt2), **{**SPOILED, "learning_rate": 3e-3})
     classifier.fit(TEXTS, LABELS, validation=(TEXTS, LABELS), on_event=events.append)
-    assert classifier.best_epoch_ > 0
+    assert classifier.kept_epoch_ > 0
     notes = [event.text for event in events if isinstance(event, Note)]
     assert any(note.startswith("before the first step, validation macro F1 ") for note in notes)
     assert KEPT not in events
@@ -53,7 +53,7 @@ def test_a_start_that_is_kept_was_not_weighed_which_is_told(
     events: list[Event] = []
     classifier = TextClassifier(str(tiny_gpt2), **{**SPOILED, "num_epochs": 1}, **weighed)
     classifier.fit(TEXTS, LABELS, on_event=events.append)
-    assert classifier.best_epoch_ == 0
+    assert classifier.kept_epoch_ == 0
     unweighed = ": class weights, focal loss or balanced sampling had no part in it"
     assert Note(KEPT.text + unweighed, is_warning=True) in events
 

@@ -228,7 +228,7 @@ def test_a_stopped_run_is_saved_at_the_step_at_hand(case: Case) -> None:
     latest = (checkpoints / "LATEST").read_text().strip()
     assert latest.endswith("-step-5")  # batches 9 and 10 make the fifth step
     state = json.loads((checkpoints / latest / "state.json").read_text())
-    assert (state["epoch"], state["step"], state["best_epoch"]) == (1, 5, 1)
+    assert (state["epoch"], state["step"], state["kept_epoch"]) == (1, 5, 1)
     record = json.loads((case.folder / "saved" / "run.json").read_text())
     assert record["status"] == "unfinished"
     case.check("saved")

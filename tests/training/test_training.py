@@ -15,6 +15,7 @@ from lasttoken import ConfigError, TextClassifier, train, validation
 from lasttoken.events import EpochEnd, Event, Progress, TimeLeft
 from lasttoken.model.batch import Gpt2ClassificationCollator
 from lasttoken.training import fit
+from lasttoken.training.keeping import end_epoch, one_standard_error_below
 from lasttoken.training.optim import make_optimizer, make_schedule
 from lasttoken.training.sampler import EpochSampler, epoch_order
 from lasttoken.training.state import FitSettings, TrainState
@@ -152,23 +153,63 @@ def test_validation_changes_nothing_and_unpacks_into_three(decoder: str) -> None
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_the_best_epoch_is_kept_not_the_last(decoder: str) -> None:
-    classifier = fitted(decoder, num_epochs=5, learning_rate=3e-3)
-    scores = [epoch.validation_macro_f1 for epoch in classifier.history_]
-    assert classifier.best_epoch_ == scores.index(max(scores)) + 1
-    flagged = [epoch.epoch for epoch in classifier.history_ if epoch.is_best]
-    assert flagged[-1] == classifier.best_epoch_
+def settings_of(**changed: object) -> FitSettings:
+    plain = {
+        "num_epochs": 1, "batch_size": 8, "gradient_accumulation_steps": 1, "learning_rate": 1.0,
+        "weight_decay": 0.0, "warmup_fraction": 0.0, "max_grad_norm": 1.0,
+        "early_stopping_patience": None, "trainable": "full", "lora_rank": 16, "lora_alpha": 32.0,
+        "lora_dropout": 0.0, "layer_decay": 1.0, "gradient_checkpointing": False,
+        "class_weights": "none", "focal_gamma": 0.0, "sampling": "all", "depth": None, "seed": 1,
+        "precision": "fp32", "device": torch.device("cpu"),
+    }  # fmt: skip
+    return FitSettings(**{**plain, **changed})
 
 
-def test_the_kept_weights_are_those_of_the_best_epoch(
+def row_of(epoch: int, score: float) -> EpochEnd:
+    return EpochEnd(
+        epoch=epoch, step=epoch, train_loss=0.0, train_accuracy=1.0, validation_loss=0.0,
+        validation_accuracy=score, validation_macro_f1=score, learning_rate=0.0, seconds=0.0,
+        is_kept=False,
+    )  # fmt: skip
+
+
+def kept_epochs(classifier: TextClassifier, scores: list[float], num_validating: int) -> list[int]:
+    """Return the epochs that were to be kept when they ended."""
+    state, settings = TrainState(), settings_of(num_epochs=len(scores))
+    logits = np.zeros((num_validating, 2), dtype=np.float32)
+    for epoch, score in enumerate(scores, start=1):
+        end_epoch(state, row_of(epoch, score), logits, classifier.loaded_.classifier, settings)
+    assert state.best_metric == max(scores)
+    kept = [row.epoch for row in state.history if row.is_kept]
+    assert kept[-1] == state.kept_epoch
+    return kept
+
+
+def test_the_latest_epoch_within_one_standard_error_of_the_best_is_kept(decoder: str) -> None:
+    classifier = fitted(decoder, num_epochs=1)
+    few = [0.58, 0.63, 0.70, 0.66, 0.65, 0.60]  # of 32 examples the error is 0.08
+    assert kept_epochs(classifier, few, 32) == [1, 2, 3, 4, 5]
+    assert kept_epochs(classifier, few, 1_000) == [1, 2, 3]  # of 1,000 it is 0.014
+    slow_decline = [0.70, 0.65, 0.60]  # each within an error of the one before
+    assert kept_epochs(classifier, slow_decline, 32) == [1, 2]
+
+
+def test_the_error_around_a_perfect_score_is_one_wrong_answer() -> None:
+    for num_examples in (8, 32, 1_000):
+        enough = one_standard_error_below(1.0, num_examples)
+        assert (num_examples - 2) / num_examples < enough < (num_examples - 1) / num_examples
+    assert one_standard_error_below(0.5, 10_000) == pytest.approx(0.495, abs=1e-5)
+
+
+def test_the_kept_weights_are_those_of_the_kept_epoch(
     decoder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fit, "LITTLE_DATA", 0)  # the start is no rival
     epochs = 4
     # A rate too hot to end well; on which seeds a later epoch is worse depends on the machine.
     runs = (fitted(decoder, num_epochs=epochs, learning_rate=0.05, seed=seed) for seed in range(9))
-    classifier = next(run for run in runs if run.best_epoch_ < epochs)
-    kept = classifier.history_[classifier.best_epoch_ - 1].validation_macro_f1
+    classifier = next(run for run in runs if run.kept_epoch_ < epochs)
+    kept = classifier.history_[classifier.kept_epoch_ - 1].validation_macro_f1
     parts = TextClassifier(decoder, seed=classifier.seed)  # the same split as `fit` made
     from lasttoken.data.examples import examples_from_python
     from lasttoken.data.splits import set_aside
@@ -185,24 +226,13 @@ def test_the_kept_weights_are_those_of_the_best_epoch(
 
 
 def test_training_stops_after_patience_epochs_without_a_better_one() -> None:
-    state = TrainState(epoch=5, best_epoch=3)
-
-    def is_at_end(patience: int | None, num_epochs: int = 9) -> bool:
-        return state.is_at_end(
-            FitSettings(
-                num_epochs=num_epochs, batch_size=8, gradient_accumulation_steps=1,
-                learning_rate=1.0, weight_decay=0.0, warmup_fraction=0.0, max_grad_norm=1.0,
-                early_stopping_patience=patience, trainable="full", lora_rank=16,
-                lora_alpha=32.0, lora_dropout=0.0, layer_decay=1.0, gradient_checkpointing=False,
-                class_weights="none", focal_gamma=0.0, sampling="all", depth=None, seed=1,
-                precision="fp32", device=torch.device("cpu"),
-            )
-        )  # fmt: skip
-
-    assert is_at_end(2)
-    assert not is_at_end(3)
-    assert not is_at_end(None)
-    assert is_at_end(None, num_epochs=5)
+    history = [row_of(epoch, score) for epoch, score in enumerate([0.5, 0.6, 0.7, 0.69, 0.7], 1)]
+    state = TrainState(epoch=5, kept_epoch=5, history=history)  # the third, of equals the first
+    assert state.is_at_end(settings_of(num_epochs=9, early_stopping_patience=2))
+    assert not state.is_at_end(settings_of(num_epochs=9, early_stopping_patience=3))
+    assert not state.is_at_end(settings_of(num_epochs=9))
+    assert state.is_at_end(settings_of(num_epochs=5))
+    assert not TrainState().is_at_end(settings_of(num_epochs=5, early_stopping_patience=1))
 
 
 def test_a_loss_that_is_no_number_any_more_stops_the_run(decoder: str) -> None:

@@ -206,6 +206,6 @@ def epoch_text(event: EpochEnd) -> str:
     )
     return (
         f"epoch {event.epoch}: train loss {event.train_loss:.3f}{train}; validation loss "
-        f"{event.validation_loss:.3f}{validation}{f1}{' (best so far)' if event.is_best else ''}; "
+        f"{event.validation_loss:.3f}{validation}{f1}{' (kept so far)' if event.is_kept else ''}; "
         f"{duration(event.seconds)}"
     )

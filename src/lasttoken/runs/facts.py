@@ -130,7 +130,7 @@ def run_results(
         after_training = sum(watch.seconds.get(lap, 0.0) for lap in _AFTER_TRAINING)
         actual = watch.seconds["train"] - fitted.seconds_at_estimate + after_training
     return {
-        "best_epoch": fitted.best_epoch,
+        "kept_epoch": fitted.kept_epoch,
         "steps": fitted.num_steps,
         "stopped_early": fitted.stopped_early,
         **dataclasses.asdict(fitted.extent),

@@ -204,7 +204,7 @@ def write_results(
     facts: Mapping[str, Mapping[str, str]],
     notes: Sequence[str] = (),
     history: Sequence[EpochEnd] = (),
-    best_epoch: int | None = None,
+    kept_epoch: int | None = None,
     label_issues: Mapping[str, Any] | None = None,
     on_event: EventCallback = ignore,
 ) -> dict[str, Any]:
@@ -218,7 +218,7 @@ def write_results(
         **metrics,
         "title": title,
         "notes": list(notes),
-        "training": {"history": rows, "best_epoch": best_epoch} if rows else None,
+        "training": {"history": rows, "kept_epoch": kept_epoch} if rows else None,
         "label_issues": label_issues,
         "run": facts,
     }
@@ -234,7 +234,7 @@ def write_results(
 def history_row(epoch: EpochEnd) -> dict[str, Any]:
     """Return an epoch's line of `history.jsonl`."""
     row = dataclasses.asdict(epoch)
-    del row["is_best"]
+    del row["is_kept"]
     return row
 
 

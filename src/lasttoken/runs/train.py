@@ -209,7 +209,7 @@ def _carry_out(run: _Run, classifier: TextClassifier, told: NoteKeeper) -> Train
         facts=record_facts(record),
         notes=told.warnings,
         history=fitted.history,
-        best_epoch=fitted.best_epoch,
+        kept_epoch=fitted.kept_epoch,
         label_issues=label_issues,
         on_event=told,
     )

@@ -5,13 +5,13 @@
       000007-step-240/
         weights-000.safetensors            what training changes of the model
         optimizer-exp_avg-000.safetensors  the optimizer's moments, by kind
-        progress-000.safetensors           results of the epoch so far, logits of the best epoch
+        progress-000.safetensors           results of the epoch so far, logits of the kept epoch
         state.json                         numbers
         manifest.json                      size and SHA-256 of these, and of the list; written last
 
 Large tensors go into several files (-001 ...), because each is held in memory twice more while it
 is written. No file holds a pickle. A checkpoint gets its name when all of it is on the disk; older
-ones are removed after that: the two latest stay, and those that hold their best epochs' weights.
+ones are removed after that: the two latest stay, and those that hold their kept epochs' weights.
 
 Source:
     The order (files, manifest, rename, pointer, removal) is that of torch.distributed.checkpoint
@@ -53,10 +53,10 @@ class Checkpoint:
     Attributes:
         weights: of the model, those that training changes, by name.
         optimizer: by kind ("exp_avg", "step" ...), what it keeps for each weight, by number.
-        progress: results of the epoch so far, and logits of the best epoch.
+        progress: results of the epoch so far, and logits of the kept epoch.
         state: numbers and strings, as JSON has them.
         name: of the checkpoint; "" before it was saved.
-        best_weights: of the best epoch, as `weights`; None if there is none yet.
+        kept_weights: of the kept epoch, as `weights`; None if there is none yet.
     """
 
     weights: dict[str, Tensor]
@@ -64,7 +64,7 @@ class Checkpoint:
     progress: Mapping[str, Tensor]
     state: Mapping[str, Any]
     name: str = ""
-    best_weights: Mapping[str, Tensor] | None = None
+    kept_weights: Mapping[str, Tensor] | None = None
 
 
 class CheckpointFolder:
@@ -88,7 +88,7 @@ class CheckpointFolder:
         Args:
             checkpoint: to write.
             name: by `next_name`.
-            best: name of the checkpoint that holds the best epoch's weights, to be kept.
+            best: name of the checkpoint that holds the kept epoch's weights, to be kept.
 
         Raises:
             RunError: the disk is full or the folder cannot be written; the checkpoints that were
@@ -155,7 +155,7 @@ class CheckpointFolder:
                 self.folder.rmdir()
 
     def _retire(self, name: str, best: str | None) -> None:
-        """Remove all but the latest checkpoints, and those that hold their best epochs' weights."""
+        """Remove all but the latest checkpoints, and those that hold their kept epochs' weights."""
         latest = sorted(self._names(), key=_number)[-NUM_LATEST:]
         needed = {name, best, *latest, *map(self._best_of, latest)}
         for other in self._names():
@@ -165,7 +165,7 @@ class CheckpointFolder:
     def _best_of(self, name: str) -> str | None:
         try:
             state = json.loads((self.folder / name / _STATE).read_bytes())
-            best: str | None = state["best_checkpoint"]
+            best: str | None = state["kept_checkpoint"]
         except (OSError, ValueError, KeyError, TypeError):  # damaged: told when it is read
             return None
         return best
@@ -191,18 +191,18 @@ class CheckpointFolder:
                 for kind, values in tensors.items()
                 if kind.startswith(_OPTIMIZER)
             }
-            best = state["best_checkpoint"]
-            best_weights = None
+            best = state["kept_checkpoint"]
+            kept_weights = None
             if best is not None:
                 if not _NAME.fullmatch(best):  # never a path that leads elsewhere
                     raise DamagedError(f"{_STATE} names a best checkpoint {best!r}")
-                whole = _read_whole(self.folder / best, f"its best epoch's checkpoint {best}: ")
-                best_weights = _tensors(whole)[_WEIGHTS]
+                whole = _read_whole(self.folder / best, f"its kept epoch's checkpoint {best}: ")
+                kept_weights = _tensors(whole)[_WEIGHTS]
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
             # Its hash was right: whoever wrote it wrote something else than we do.
             raise DamagedError(f"not of this version's form ({error})") from error
         return Checkpoint(
-            tensors[_WEIGHTS], optimizer, tensors[_PROGRESS], state, name, best_weights
+            tensors[_WEIGHTS], optimizer, tensors[_PROGRESS], state, name, kept_weights
         )
 
 

@@ -37,7 +37,7 @@ def finish_head(
     return FitResult(
         extent=extent,
         history=(row,),
-        best_epoch=1,
+        kept_epoch=1,
         validation_logits=logits,
         num_steps=0,
         stopped_early=False,

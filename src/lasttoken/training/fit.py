@@ -1,4 +1,4 @@
-"""The loop over epochs: train, validate, keep the best.
+"""The loop over epochs: train, validate, keep an epoch.
 
 Everything that changes, beside weights and optimizer, is one `TrainState`.
 """
@@ -56,12 +56,12 @@ def fit(
     tokens_after: int = 0,
     on_event: EventCallback = ignore,
 ) -> FitResult:
-    """Train for several epochs and keep the best by validation; see `training.choosing`.
+    """Train for several epochs and keep one by validation; see `training.keeping`.
 
     With `trainable="probe"` there are no epochs, and no checkpoints: the head is fitted.
 
     Args:
-        prepared: its classifier is trained in place, and holds the best epoch's weights afterwards.
+        prepared: its classifier is trained in place, and holds the kept epoch's weights afterwards.
         checkpoints: where to save; if a checkpoint is there already, training goes on from it.
         tokens_after: of gradient-free passes that the caller makes afterwards, for the estimate.
         on_event: hears progress, `Resumed`, an `EpochEnd` an epoch, and one `TimeLeft`.
@@ -203,16 +203,16 @@ def _fit(
                 validation_macro_f1=scores.macro_f1,
                 learning_rate=rate_at(scheduler, state.step - 1),
                 seconds=time.perf_counter() - state.epoch_started,
-                is_best=False,
+                is_kept=False,
             )
             logits = in_order(validated, validation_order, world)
             row = end_epoch(state, row, logits, classifier, settings)
             on_event(row)
-            saver.after_epoch(is_best=row.is_best)
+            saver.after_epoch(is_kept=row.is_kept)
         saver.after_training()
-    if state.best_weights is not None and state.best_epoch < state.epoch:
-        set_trained_weights(classifier, state.best_weights)
-    if state.best_epoch == 0:
+    if state.kept_weights is not None and state.kept_epoch < state.epoch:
+        set_trained_weights(classifier, state.kept_weights)
+    if state.kept_epoch == 0:
         kept = "no epoch was as good as the start, which is kept"
         if not prepared.objective.is_plain or prepared.groups is not None:
             kept += ": class weights, focal loss or balanced sampling had no part in it"
@@ -221,8 +221,8 @@ def _fit(
     return FitResult(
         extent=extent,
         history=tuple(state.history),
-        best_epoch=state.best_epoch,
-        validation_logits=state.best_logits,
+        kept_epoch=state.kept_epoch,
+        validation_logits=state.kept_logits,
         num_steps=state.step,
         stopped_early=state.epoch < settings.num_epochs,
         estimated_seconds=estimator.estimated_seconds,

@@ -199,7 +199,7 @@ def head_row(
         validation_macro_f1=scores.macro_f1,
         learning_rate=0.0,
         seconds=head.seconds + seconds,
-        is_best=True,
+        is_kept=True,
     )
 
 

@@ -1,7 +1,7 @@
 """From a run in memory to a checkpoint, and back.
 
 A resumed run continues bit for bit because all that lies between two steps is here: weights,
-moments, the place in the epoch, its results so far, the best epoch. Order and dropout are functions
+moments, the place in the epoch, its results so far, the kept epoch. Order and dropout are functions
 of (seed, epoch, batch), the rate is one of the step, and what frozen blocks give is computed anew.
 """
 
@@ -65,13 +65,13 @@ def capture(
             kind: {str(number): values[kind] for number, values in moments.items()}
             for kind in next(iter(moments.values()), {})
         },
-        progress={**progress, "best_logits": torch.from_numpy(state.best_logits)},
+        progress={**progress, "kept_logits": torch.from_numpy(state.kept_logits)},
         state={
             "epoch": state.epoch,
             "step": state.step,
-            "best_epoch": state.best_epoch,
+            "kept_epoch": state.kept_epoch,
             "best_metric": state.best_metric if math.isfinite(state.best_metric) else None,
-            "best_checkpoint": state.best_checkpoint,
+            "kept_checkpoint": state.kept_checkpoint,
             "history": [dataclasses.asdict(row) for row in state.history],
             "num_batches": state.so_far.num_batches,
             "epoch_seconds": time.perf_counter() - state.epoch_started,
@@ -106,11 +106,11 @@ def restore(
     state = TrainState(
         epoch=saved["epoch"],
         step=saved["step"],
-        best_epoch=saved["best_epoch"],
+        kept_epoch=saved["kept_epoch"],
         history=[EpochEnd(**row) for row in saved["history"]],
-        best_weights=checkpoint.best_weights or starting_weights,
-        best_logits=checkpoint.progress["best_logits"].numpy(),
-        best_checkpoint=saved["best_checkpoint"],
+        kept_weights=checkpoint.kept_weights or starting_weights,
+        kept_logits=checkpoint.progress["kept_logits"].numpy(),
+        kept_checkpoint=saved["kept_checkpoint"],
         starting_head=starting_head,
         so_far=PassSoFar.from_tensors(
             saved["num_batches"],

@@ -89,8 +89,8 @@ class Saver:
             self._save(self._settings)
         self._request.stop_by(signal_number)
 
-    def after_epoch(self, *, is_best: bool) -> None:
-        """Save, and note where the best epoch's weights lie if this is the best so far.
+    def after_epoch(self, *, is_kept: bool) -> None:
+        """Save, and note where the kept epoch's weights lie if this is the epoch to keep so far.
 
         Raises:
             StoppedError: a signal asked for it.
@@ -99,7 +99,7 @@ class Saver:
         if self._settings is None:
             return
         _, signal_number = self._agree(True)
-        self._save(self._settings, is_best=is_best)
+        self._save(self._settings, is_kept=is_kept)
         self._request.stop_by(signal_number)
 
     def after_training(self) -> None:
@@ -129,18 +129,18 @@ class Saver:
         save, signal_number = self._world.largest(mine)
         return bool(save), signal_number
 
-    def _save(self, settings: CheckpointSettings, *, is_best: bool = False) -> None:
+    def _save(self, settings: CheckpointSettings, *, is_kept: bool = False) -> None:
         folder = CheckpointFolder(settings.folder)
         so_far = merge_parts(self._world.gather(self._state.so_far.to_tensors()))
         self._saved_at = time.perf_counter()
         if not self._world.is_main:
             return
         name = folder.next_name(self._state.step)
-        if is_best:
-            self._state.best_checkpoint = name
+        if is_kept:
+            self._state.kept_checkpoint = name
         self._on_event(Progress("checkpoint", 0, 1, "checkpoints"))
         content = capture(self._classifier, self._optimizer, self._state, so_far, self._extent)
-        folder.save(content, name, best=self._state.best_checkpoint)
+        folder.save(content, name, best=self._state.kept_checkpoint)
         self._on_event(Progress("checkpoint", 1, 1, "checkpoints"))
 
     def _is_due(self, settings: CheckpointSettings) -> bool:

@@ -107,15 +107,15 @@ class TrainState:
     Attributes:
         epoch: epochs finished.
         step: optimizer steps taken.
-        best_epoch: counted from 1; 0 before the first, or while none is as good as the start.
-        best_metric: `EpochEnd.score` of the best epoch.
+        kept_epoch: counted from 1; 0 before the first, or while none is as good as the start.
+        best_metric: the highest `EpochEnd.score` so far, or that of the start.
         history: the numbers of every finished epoch.
-        best_weights: what training changes, as it was after the best epoch, on the CPU; None while
+        kept_weights: what training changes, as it was after the kept epoch, on the CPU; None while
             the model holds it itself.
-        best_logits: of the validation examples after the best epoch, (N, C).
-        best_checkpoint: that holds the best epoch's weights; None if none does.
-        starting_head: (C, H), what the head was before the first step while that is the best so
-            far; the other weights were the model's own then. None where the start is no rival.
+        kept_logits: of the validation examples after the kept epoch, (N, C).
+        kept_checkpoint: that holds the kept epoch's weights; None if none does.
+        starting_head: (C, H), what the head was before the first step while that is to be
+            kept; the other weights were the model's own then. None where the start is no rival.
         so_far: what the epoch at hand has given.
         epoch_started: when, by `time.perf_counter`; of a resumed epoch earlier by the seconds that
             it had taken.
@@ -123,14 +123,14 @@ class TrainState:
 
     epoch: int = 0
     step: int = 0
-    best_epoch: int = 0
+    kept_epoch: int = 0
     best_metric: float = float("-inf")
     history: list[EpochEnd] = field(default_factory=list)
-    best_weights: Mapping[str, Tensor] | None = None
-    best_logits: NDArray[np.float32] = field(
+    kept_weights: Mapping[str, Tensor] | None = None
+    kept_logits: NDArray[np.float32] = field(
         default_factory=lambda: np.zeros((0, 0), dtype=np.float32)
     )
-    best_checkpoint: str | None = None
+    kept_checkpoint: str | None = None
     starting_head: Tensor | None = None
     so_far: PassSoFar = field(default_factory=PassSoFar)
     epoch_started: float = field(default_factory=time.perf_counter)
@@ -138,8 +138,10 @@ class TrainState:
     def is_at_end(self, settings: FitSettings) -> bool:
         """Return whether all epochs are done, or enough went by without a better one."""
         patience = settings.early_stopping_patience
-        if patience is not None and self.epoch - self.best_epoch >= patience:
-            return True
+        if patience is not None and self.history:
+            best = max(self.history, key=lambda row: row.score)  # of equals the first
+            if self.epoch - best.epoch >= patience:
+                return True
         return self.epoch >= settings.num_epochs
 
 
@@ -167,13 +169,13 @@ class Extent:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What training gave; the classifier holds the weights of `best_epoch`.
+    """What training gave; the classifier holds the weights of `kept_epoch`.
 
     Attributes:
         extent: how much of the model was kept and trained.
         history: one entry an epoch.
-        best_epoch: counted from 1; 0: no epoch was as good as the start.
-        validation_logits: (N, C) of the validation examples, in their order, at `best_epoch`.
+        kept_epoch: counted from 1; 0: no epoch was as good as the start.
+        validation_logits: (N, C) of the validation examples, in their order, at `kept_epoch`.
         decisions: fitted on them; the head and these logits contain the temperature.
         num_steps: optimizer steps taken.
         stopped_early: True if early stopping ended training.
@@ -184,7 +186,7 @@ class FitResult:
 
     extent: Extent
     history: tuple[EpochEnd, ...]
-    best_epoch: int
+    kept_epoch: int
     validation_logits: NDArray[np.float32]
     num_steps: int
     stopped_early: bool

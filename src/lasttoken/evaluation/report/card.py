@@ -243,8 +243,8 @@ def _training_rows(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     results = record.get("results", {})
     if "precision" in resolved:
         yield "computed in", text(f"{resolved['precision']} on {resolved.get('device', '?')}")
-    if "best_epoch" in results:
-        yield "kept epoch", str(results["best_epoch"])
+    if "kept_epoch" in results:
+        yield "kept epoch", str(results["kept_epoch"])
     if "num_trainable_weights" in results:
         yield (
             "weights that learn",

@@ -29,7 +29,7 @@ COUNTS_UP_TO = 50  # labels; with more of them a cell is a color alone
 
 
 def learning_curves(
-    history: Sequence[Mapping[str, Any]], metric: str, title: str, best_epoch: int | None
+    history: Sequence[Mapping[str, Any]], metric: str, title: str, kept_epoch: int | None
 ) -> Figure:
     """Draw training and validation `metric` per epoch; one epoch shows as two markers."""
     from matplotlib.figure import Figure
@@ -45,9 +45,9 @@ def learning_curves(
         values = [row.get(f"{key}_{metric}", np.nan) for row in history]
         name = "training" if key == "train" else key
         axes.plot(epochs, values, color=color, marker=marker, linestyle=line, ms=5, label=name)
-    if best_epoch:  # 0 is the start, before all that is drawn
+    if kept_epoch:  # 0 is the start, before all that is drawn
         axes.axvline(
-            best_epoch, color=INK, linewidth=1.3, linestyle=":", zorder=0, label="kept epoch"
+            kept_epoch, color=INK, linewidth=1.3, linestyle=":", zorder=0, label="kept epoch"
         )
     axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -151,7 +151,7 @@ def _learning(metrics: Mapping[str, Any], **titles: str) -> Drawings:
     if training is None:
         return {}
     return {
-        name: partial(learning_curves, training["history"], name, title, training["best_epoch"])
+        name: partial(learning_curves, training["history"], name, title, training["kept_epoch"])
         for name, title in {"loss": "Loss (nats per example)", **titles}.items()
     }
 
