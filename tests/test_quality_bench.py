@@ -174,10 +174,10 @@ def test_the_table_compares_the_same_test_examples_and_finds_who_took_too_long(k
     keep(Cell("trec6", "all", 1, "lasttoken"), test=0.96, predicted=all_right)
     rows = {row.split(" | ")[0]: row for row in quality_table.musts()}
     assert (
-        "+50.00 points, 1 of 5 sets, 0.67 of its seconds"
-        in rows["| up to 4,000 examples, over the tuned Trainer"]
+        "+50.00 points, 1 set, 0.67 of its seconds"
+        in rows["| of these, 4,000 examples, over the tuned Trainer"]
     )
-    assert rows["| likewise, in a third of its seconds"].endswith("MISSED |")
+    assert rows["| of these, 4,000 examples, in a third of its seconds"].endswith("MISSED |")
     assert rows["| trec6, accuracy, all examples"].endswith("0.9600 | 0.955 | 0.974 | must |")
     page = quality_table.page()
     assert "| Trainer, tuned | 50.0, 90 s | 50.0 |" in page
