@@ -25,7 +25,7 @@ from benchmarks.measure import SMOKE
 from benchmarks.quality import cells, contenders, sets
 from benchmarks.quality.cells import Cell
 from benchmarks.quality.contenders import CONTENDERS, NotReadyError
-from benchmarks.quality.run import current_settings, run_cell
+from benchmarks.quality.run import current_settings, keep_truth, run_cell
 
 SEEDS = (1, 2, 3)
 IDLE_LOAD = 0.5
@@ -210,6 +210,11 @@ def chosen_options() -> argparse.Namespace:
 def main() -> int:
     """Plan, then run; returns the exit code."""
     options = chosen_options()
+    try:
+        for data in options.sets:
+            keep_truth(data, options.folder)
+    except NotReadyError as error:
+        raise SystemExit(str(error)) from None
     wanted = selected(options)
     todo = plan(wanted, options.folder, again=options.again)
     tell(todo, wanted)

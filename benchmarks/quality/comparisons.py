@@ -42,7 +42,11 @@ def difference(data: str, size: str, first: str, second: str) -> Difference | No
     seeds = sorted(one.keys() & other.keys())
     if not seeds:
         return None
-    truth = json.loads(cells.truth_path(data).read_text(encoding="utf-8"))
+    path = cells.truth_path(data)
+    if not path.is_file():
+        command = "python -m benchmarks.quality FOLDER --plan"
+        raise SystemExit(f"{path} is missing, the true labels of {data}; {command} writes it")
+    truth = json.loads(path.read_text(encoding="utf-8"))
     used = [each[seed]["test_sha256"] for each in (one, other) for seed in seeds]
     if set(used) != {truth["test_sha256"]}:
         raise SystemExit(f"{data} {size}: {first} and {second} answered different test examples")

@@ -69,7 +69,6 @@ def _measured(cell: Cell, settings: dict[str, Any], folder: Path, threads: int) 
     path, counts = sets.write_texts(cell.data, cell.size, cell.seed, folder)
     splits = sets.draw(cell.data, cell.size, cell.seed, folder)
     labels = sets.label_names(cell.data, folder)
-    _keep_truth(cell.data, labels, splits["test"])
     job = {
         "texts": str(path),
         "labels": labels,
@@ -143,8 +142,16 @@ def _model(which: str) -> Path:
     return gpt2_folder(0.0) if SMOKE else smollm2_folder()
 
 
-def _keep_truth(data: str, labels: list[str], test: sets.Split) -> None:
-    """Keep the true labels of the test examples, which no later folder may change."""
+def keep_truth(data: str, folder: Path) -> None:
+    """Keep the true labels of the test examples, which no later folder may change.
+
+    They are the data set's, so they stay out of the repository.
+
+    Raises:
+        NotReadyError: the folder has other test examples than those that were kept.
+    """
+    labels = sets.label_names(data, folder)
+    test = sets.draw(data, "all", 1, folder)["test"]  # the same for every size and seed
     path, checksum = truth_path(data), sets.checksum(test)
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))["test_sha256"]
