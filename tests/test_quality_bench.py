@@ -105,7 +105,7 @@ def test_thresholds_are_not_scored_on_the_examples_that_they_were_fitted_on():
     fitted = scores.decide(probs, "multi-label", scores.fit_thresholds(probs, truth))
     flattering = scores.score("macro_f1", truth, fitted)[0]
     honest = scores.validation_score("macro_f1", "multi-label", probs, truth)
-    assert honest < 0.7 * flattering
+    assert honest < 0.8 * flattering
 
 
 def test_a_contender_is_worse_only_where_the_interval_leaves_out_no_difference():

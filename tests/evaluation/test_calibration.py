@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from equivalences import LABELS, TEXTS, classify, tolerance
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 
@@ -91,6 +91,8 @@ def test_the_calibration_error_is_torchmetrics(seed: int, size: int, num_labels:
 
     logits, ids = drawn(seed, size, num_labels)
     probs = softmax(logits.astype(np.float64), axis=1)
+    places = probs.max(axis=1) * 15
+    assume(np.abs(places - np.round(places)).min() > 1e-5)  # theirs are rounded to fp32 first
     expected = multiclass_calibration_error(
         torch.from_numpy(probs), torch.from_numpy(ids), num_labels, n_bins=15, norm="l1"
     )
@@ -212,6 +214,14 @@ def test_the_best_threshold_is_the_best_of_all(rows: list[tuple[int, bool]]) -> 
         return
     best = max(at_threshold(probs, is_label, t)["f1"] for t in np.unique(probs))
     assert at_threshold(probs, is_label, found)["f1"] == pytest.approx(best)
+
+
+def test_a_threshold_stands_half_way_to_the_first_probability_below_it() -> None:
+    is_label = np.array([True, False, True])
+    assert best_f1_threshold(np.array([0.9, 0.2, 0.6]), is_label) == pytest.approx(0.4)
+    assert best_f1_threshold(np.array([0.9, 0.8, 0.6]), np.ones(3, dtype=bool)) == 0.3
+    below = np.nextafter(0.6, 0)  # no number lies between
+    assert best_f1_threshold(np.array([0.9, below, 0.6]), is_label) == 0.6
 
 
 def test_a_wished_precision_is_promised_or_said_to_be_out_of_reach() -> None:

@@ -22,6 +22,9 @@ NUM_POINTS = 51  # of a curve: thresholds 0, 0.02 ... 1
 def best_f1_threshold(probs: NDArray[np.float64], is_label: NDArray[np.bool_]) -> float | None:
     """Return the threshold of the largest F1, the largest of equals; None without an example of it.
 
+    It stands half way between the last probability that is given the label and the first that is
+    not, as splits of a decision tree do: rounding then moves no example across it.
+
     Shapes:
         probs (N,) of one label; is_label (N,).
     """
@@ -32,7 +35,10 @@ def best_f1_threshold(probs: NDArray[np.float64], is_label: NDArray[np.bool_]) -
     answered = np.arange(1, len(ordered) + 1)
     f1 = 2 * hits / (answered + int(is_label.sum()))
     is_last_of_equals = np.append(ordered[1:] != ordered[:-1], True)
-    return float(ordered[int(np.argmax(np.where(is_last_of_equals, f1, -1.0)))])
+    place = int(np.argmax(np.where(is_last_of_equals, f1, -1.0)))
+    last, first = ordered[place], np.append(ordered, 0.0)[place + 1]
+    half_way = float((last + first) / 2)
+    return half_way if half_way > first else float(last)  # neighbors among floats have no middle
 
 
 def choose_thresholds(
