@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import hypothesis
 import pytest
 
 # Set before torch, transformers and huggingface_hub are imported: they read these only once.
@@ -23,6 +24,10 @@ os.environ["OMP_WAIT_POLICY"] = "passive"  # threads that spin stall tiny models
 # Being offline is found out by the package itself, not told by the environment.
 for _name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_CACHE", "HF_DATASETS_CACHE"):
     os.environ.pop(_name, None)
+
+# A machine that is busy is no fault of what is tested.
+hypothesis.settings.register_profile("any machine")
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -90,9 +90,7 @@ def check_predicting(classifier: TextClassifier, texts: list[str]) -> None:
     assert all(math.isclose(row.sum(), 1.0, abs_tol=1e-5) for row in probs)
 
 
-SLOW = settings(
-    deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True
-)
+SLOW = settings(database=None, suppress_health_check=list(HealthCheck), derandomize=True)
 READINGS = {
     "content": CONTENTS, "name": NAMES, "encoding": ENCODINGS, "text": COLUMNS, "label": COLUMNS,
     "skip": st.booleans(),

@@ -121,7 +121,7 @@ def test_a_model_whose_labels_hold_the_separator_is_read_with_another(
 @given(probs=st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=9),
        thresholds=st.lists(st.none() | st.floats(0, 1), min_size=3, max_size=3),
        task=st.sampled_from(list(CASES)))  # fmt: skip
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_predict_is_the_argmax_or_the_thresholds_of_predict_proba(
     fitted: Callable[[str], TextClassifier],
     monkeypatch: pytest.MonkeyPatch,

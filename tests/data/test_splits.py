@@ -44,7 +44,7 @@ def test_the_test_split_does_not_depend_on_the_validation_fraction() -> None:
     assert split({"train": train}).test == split({"train": train}, validation="0.3").test
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["A b", "a  B", "c", "C", *map(str, range(40))]), st.booleans()),
@@ -99,7 +99,7 @@ def test_a_label_with_one_distinct_text_stays_in_training() -> None:
     assert events[0].is_warning
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.integers(1, 9), min_size=1, max_size=6),
     st.sampled_from(["0.1", "0.2", "0.3"]),
@@ -240,7 +240,7 @@ def test_broken_unicode_is_counted_and_repaired_on_request() -> None:
     assert len(events) == 2
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(st.characters(max_codepoint=0xFF), max_size=30))
 def test_the_shortcut_agrees_with_ftfy(text: str) -> None:
     import ftfy

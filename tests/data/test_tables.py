@@ -252,7 +252,7 @@ def test_any_text_and_label_survive_writing_and_reading(
 ) -> None:
     path = tmp_path_factory.mktemp("trip") / f"data.{suffix}"
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(st.lists(st.tuples(ANY_TEXT, ANY_TEXT), min_size=1, max_size=5))
     def survives(pairs: list[tuple[str, str]]) -> None:
         rows = [{"text": text, "label": label} for text, label in pairs]
@@ -263,7 +263,7 @@ def test_any_text_and_label_survive_writing_and_reading(
     survives()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(name=st.text(string.ascii_letters + ";|\t, \"'", min_size=1))
 def test_any_column_name_survives_csv(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     path = tmp_path_factory.mktemp("names") / "data.csv"

@@ -84,7 +84,7 @@ def test_a_few_right_answers_are_no_proof_of_certainty() -> None:
     assert fit_temperature(np.zeros((0, 2), np.float32), np.zeros(0, np.int64)) == 1.0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(1, 300), st.integers(2, 7))
 def test_the_calibration_error_is_torchmetrics(seed: int, size: int, num_labels: int) -> None:
     from torchmetrics.functional.classification import multiclass_calibration_error
@@ -99,7 +99,7 @@ def test_the_calibration_error_is_torchmetrics(seed: int, size: int, num_labels:
     assert expected_calibration_error(ids, probs) == pytest.approx(float(expected), abs=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(2, 200), st.integers(2, 5))
 def test_brier_and_log_loss_are_scikit_learns(seed: int, size: int, num_labels: int) -> None:
     from sklearn.metrics import brier_score_loss, log_loss
@@ -170,7 +170,7 @@ def test_the_promise_is_clopper_and_pearsons_bound_for_twenty_levels() -> None:
     assert promised_share(0, 10) == 0.0
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 10**6))
 def test_the_promised_accuracy_is_kept_on_new_texts(seed: int) -> None:
     """The promise may be broken once in twenty: here by more than two points never."""
@@ -203,7 +203,7 @@ def test_a_rare_label_has_levels_of_its_own_recall() -> None:
     assert recall_levels(probs, np.zeros(5_040, dtype=bool)) == ()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=1, max_size=30))
 def test_the_best_threshold_is_the_best_of_all(rows: list[tuple[int, bool]]) -> None:
     probs = np.array([value / 8 for value, _ in rows])

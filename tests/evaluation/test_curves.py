@@ -12,7 +12,7 @@ from lasttoken.evaluation.curves import _areas, area_intervals, ranking_dict
 from lasttoken.evaluation.metrics import as_sets
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=2, max_size=60))
 def test_areas_of_grouped_counts_are_scikit_learns(rows: list[tuple[int, bool]]) -> None:
     score = np.array([float(value) for value, _ in rows])

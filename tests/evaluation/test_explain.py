@@ -200,7 +200,7 @@ def test_leaving_out_words_of_a_long_text_stays_within_its_tokens(
         assert joined(explanation) == text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.text(max_size=40),
     st.none() | st.text(max_size=40),

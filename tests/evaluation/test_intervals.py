@@ -31,7 +31,7 @@ def random_answers(seed: int, num_examples: int, num_labels: int):
     return ids, probs, probs.argmax(axis=1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.integers(1, 60), st.integers(2, 6))
 def test_scores_of_counts_are_scikit_learns(seed: int, num_examples: int, num_labels: int) -> None:
     from sklearn.metrics import matthews_corrcoef, precision_recall_fscore_support

@@ -99,7 +99,7 @@ def test_three_hundred_labels_with_two_examples_are_scored() -> None:
     assert metrics.macro_f1 == pytest.approx(1 / 300)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40))
 def test_the_quick_macro_f1_is_scikit_learns(pairs: list[tuple[int, int]]) -> None:
     from sklearn.metrics import f1_score

@@ -59,7 +59,7 @@ def drawn(seed: int, count: int, num_labels: int = 3) -> tuple[Any, Any, Any]:
     return logits, probs, rng.random(probs.shape) < probs
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(answered())
 def test_every_score_is_scikit_learns(case: tuple[Any, Any, Any]) -> None:
     from sklearn.metrics import (
@@ -130,7 +130,7 @@ def test_what_cannot_be_scored_is_a_value_error(targets: Any, probs: Any, messag
         multi_label_metrics(targets, probs, np.full(3, 0.5), LABELS)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(answered(), st.integers(0, 100))
 def test_counting_cells_scores_as_examples_one_by_one(
     case: tuple[Any, Any, Any], seed: int

@@ -26,7 +26,7 @@ def _every_warning_is_an_error() -> Any:
         yield
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40))
 def test_every_score_is_scikit_learns_or_scipys(pairs: list[tuple[int, int]]) -> None:
     from scipy.stats import spearmanr

@@ -38,7 +38,7 @@ def drawn(seed: int, count: int, noise: float = 1.0) -> tuple[Any, Any]:
     return targets, targets + noise * rng.normal(size=count)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(-50, 50), st.integers(-50, 50)), min_size=2, max_size=30))
 def test_every_score_is_scikit_learns_or_scipys(pairs: list[tuple[int, int]]) -> None:
     from scipy.stats import pearsonr, spearmanr

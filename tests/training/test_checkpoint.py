@@ -40,7 +40,7 @@ def names(path: Path) -> list[str]:
     return sorted(entry.name for entry in path.glob("0*"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.booleans(), min_size=1, max_size=12), st.sets(st.integers(1, 12)))
 def test_the_latest_and_every_best_it_needs_are_always_there(
     history: list[bool], crashes: set[int]

@@ -52,7 +52,7 @@ def epoch_end(epoch: int, score: float) -> EpochEnd:
     return EpochEnd(
         epoch=epoch, step=epoch, train_loss=1.0, train_accuracy=0.5, validation_loss=1.0,
         validation_accuracy=score, validation_macro_f1=score, learning_rate=1e-4, seconds=1.0,
-        is_best=False,
+        is_kept=False,
     )  # fmt: skip
 
 
