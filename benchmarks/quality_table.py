@@ -64,17 +64,8 @@ def musts() -> list[str]:
         ("over the tuned Trainer", OURS, 0.5, 1.5, 1.0),
         ("in a third of its seconds", THIRD, None, 0.5, 1 / 3),
     ):
-        for sizes in (_UP_TO_4000, *((size,) for size in _UP_TO_4000)):
-            found = [(size, *versus(size, name, TRAINER)) for size in sizes]
-            there = [
-                (f"{data} {_SHOWN_SIZES[size].lower()}", each)
-                for size, by_set, _ in found
-                for data, each in by_set
-            ]
-            ratios = [ratio for *_, ratio in found if ratio is not None]
-            words = "16 a label, 500 and 4,000 examples"
-            shown = words if len(sizes) > 1 else f"of these, {_SHOWN_SIZES[sizes[0]].lower()}"
-            ratio = mean(ratios) if ratios else None
+        for shown, sizes in _compared_sizes().items():
+            there, ratio = _over_trainer(name, sizes)
             rows.append(_against(f"{shown}, {label}", there, ratio, must, goal, most_time))
     few = [
         (f"{data}, {CONTENDERS[rival].shown}", found)
@@ -94,6 +85,24 @@ def musts() -> list[str]:
         else:
             rows.append(f"| {label} | - | {must} | {goal} | not measured |")
     return rows
+
+
+def _compared_sizes() -> dict[str, tuple[str, ...]]:
+    """Return the sizes up to 4,000 examples, together and each alone, by their names."""
+    alone = {f"of these, {_SHOWN_SIZES[size].lower()}": (size,) for size in _UP_TO_4000}
+    return {"16 a label, 500 and 4,000 examples": _UP_TO_4000, **alone}
+
+
+def _over_trainer(
+    name: str, sizes: Sequence[str]
+) -> tuple[list[tuple[str, Difference]], float | None]:
+    """Return what a recipe has over the Trainer by set and size, and the mean time ratio."""
+    there, ratios = [], []
+    for size in sizes:
+        by_set, ratio = versus(size, name, TRAINER)
+        there += [(f"{data} {_SHOWN_SIZES[size].lower()}", each) for data, each in by_set]
+        ratios += [] if ratio is None else [ratio]
+    return there, mean(ratios) if ratios else None
 
 
 def _against(

@@ -16,7 +16,7 @@ CHOICE_SEED = 1
 
 # The Trainer's grid. Every pair is tried once a set and size, with the first seed, and the best on
 # validation runs with every seed. Of 4,000 examples, where a pair takes a quarter of an hour, more
-# than two epochs are not tried (docs/log.md has one set with four); 8,000 take what 4,000 chose.
+# than two epochs are not tried; 8,000 take what 4,000 chose.
 # Batches of its own: small ones where there are few examples.
 RATES = (5e-5, 1e-4)
 EPOCHS: Mapping[str, tuple[int, ...]] = {str(FEW): (4, 10), "500": (2, 4), "4000": (2,)}
@@ -126,9 +126,14 @@ def candidates(cell: Cell) -> list[Cell]:
     """Return the runs among which a tuned contender's settings are chosen; none for others."""
     if cell.contender not in TUNED or cell.candidate:
         return []
-    size = CHOSEN_AT.get(cell.size, cell.size)
+    size = _chosen_at(cell)
     names = [f"{rate:g}x{epochs}" for epochs in EPOCHS[size] for rate in RATES]
     return [Cell(cell.data, size, CHOICE_SEED, cell.contender, name) for name in names]
+
+
+def _chosen_at(cell: Cell) -> str:
+    """Return the size at which a cell's settings are chosen."""
+    return CHOSEN_AT.get(cell.size, cell.size)
 
 
 def best_of(tried: Sequence[Cell]) -> Cell:
@@ -192,9 +197,7 @@ def passes(cell: Cell, settings: Mapping[str, Any] | None) -> float:
     if cell.contender in TUNED:
         if settings:
             return float(settings["epochs"])
-        return float(
-            cell.candidate.partition("x")[2] or EPOCHS[CHOSEN_AT.get(cell.size, cell.size)][-1]
-        )
+        return float(cell.candidate.partition("x")[2] or EPOCHS[_chosen_at(cell)][-1])
     if cell.contender == "setfit":
         return 4.0 * PAIRS[cell.size]  # pairs of both kinds, two texts each
     return (

@@ -7,8 +7,8 @@ epoch     start    1      2      3      4         32 examples: 0.70 - 0.08 is as
 score     0.58    0.63   0.70   0.66   0.65       so the 4th is kept
 
 The learning rate falls to 0 at the end, and a best of ten scores on few examples is mostly luck: on
-16 examples a label, epochs of the highest score were 2 to 4 points worse on other examples than
-those kept so (docs/log.md).
+16 examples a label, epochs of the highest score were 2 points worse on other examples than those
+kept so (docs/log.md).
 """
 
 from __future__ import annotations
