@@ -59,7 +59,7 @@ def test_the_reference_knows_every_file_and_field_of_a_run(
     texts.write_text("what a film\n", encoding="utf-8")
     run_prediction(
         PredictConfig(
-            run=str(finished_run), input=str(texts), output=str(labels), abstain_below=0.9
+            run=str(finished_run), input=(str(texts),), output=str(labels), abstain_below=0.9
         ),
         on_event=ignore,
     )

@@ -266,7 +266,7 @@ def _check(config: CheckConfig, screen: Screen, command: Sequence[str]) -> int:
 COMMANDS = {
     "train": _Command(TrainConfig, _train, "DATA [--model gpt2] [--output-dir RUN] ..."),
     "evaluate": _Command(EvaluateConfig, _evaluate, "RUN DATA"),
-    "predict": _Command(PredictConfig, _predict, "RUN INPUT [--output FILE]"),
+    "predict": _Command(PredictConfig, _predict, "RUN INPUT... [--output FILE]"),
     "compare": _Command(CompareConfig, _compare, "RUN RUN..."),
     "rerun": _Command(RerunConfig, _rerun, "RUN [--output-dir NEW]"),
     "tune": _Command(TuneConfig, _tune, "DATA [--minutes 30] [--model gpt2] ..."),
