@@ -237,9 +237,15 @@ def _predict(config: PredictConfig, screen: Screen, command: Sequence[str]) -> i
     from lasttoken.runs.preflight import locate_prediction
 
     locate_prediction(config)
-    from lasttoken.runs.predict import run_prediction
+    if config.engine == "ray":
+        from lasttoken.deploy.ray import require_ray, run_ray_prediction
 
-    outcome = run_prediction(config, on_event=screen)
+        require_ray()
+        outcome = run_ray_prediction(config, on_event=screen)
+    else:
+        from lasttoken.runs.predict import run_prediction
+
+        outcome = run_prediction(config, on_event=screen)
     counts = (outcome.num_texts, outcome.num_truncated, outcome.num_abstained)
     screen.say(prediction_text(*counts, config.output))  # standard output may hold the rows
     return 0

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lasttoken.data.files import STDIN, shown_name
+from lasttoken.data.files import STDIN
 from lasttoken.data.rows import Row, RowReader
 from lasttoken.data.tables import TableFormat, count_rows, iter_rows
 from lasttoken.errors import ConfigError, DatasetError
@@ -64,9 +64,20 @@ def find_shard(
                 expected="files, which are read twice: once to count, once to predict",
                 remedy="save it to a file first, and name that file",
             )
-    rows = tuple(count_rows(path, format=format, encoding=encoding) for path in paths)
+    rows = count_all(paths, format=format, encoding=encoding)
     total = sum(rows)
     return Shard(number, of, total * (number - 1) // of, total * number // of, total, rows)
+
+
+def count_all(
+    paths: Sequence[str], *, format: TableFormat = "auto", encoding: str = "utf-8"
+) -> tuple[int, ...]:
+    """Return how many rows each input has, bad ones included.
+
+    Raises:
+        DatasetError: an input cannot be read.
+    """
+    return tuple(count_rows(path, format=format, encoding=encoding) for path in paths)
 
 
 class Inputs:
@@ -158,6 +169,10 @@ class Inputs:
                 self._reader.close()
             self._done = place + 1
 
+    def close(self) -> None:
+        """Close the input that is open."""
+        self._reader.close()
+
     def share_read(self) -> float | None:
         """Return which share of all inputs has been read, 0 to 1; None while unknown."""
         total = sum(self._weights)
@@ -189,9 +204,3 @@ def _num_bytes(path: str) -> int:
         return 0 if path == STDIN else os.stat(os.path.expanduser(path)).st_size
     except OSError:  # told by whoever opens it
         return 0
-
-
-def shown_names(paths: Sequence[str]) -> str:
-    """Return what messages call the inputs together."""
-    first = shown_name(paths[0])
-    return first if len(paths) == 1 else f"{first} and {len(paths) - 1:,} more"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +103,32 @@ def read_columns(path: Path) -> dict[str, list[Any]]:
 
     columns: dict[str, list[Any]] = pq.read_table(path).to_pydict()
     return columns
+
+
+def arrow_schema(
+    columns: Sequence[str], kinds: Mapping[str, type], rows: Sequence[Mapping[str, object]] = ()
+) -> Any:  # noqa: ANN401 - untyped
+    """Return the Arrow schema of rows.
+
+    Args:
+        columns: in their order.
+        kinds: bool, int, float or str of some columns.
+        rows: whose first values tell the types of the other columns; strings if there are none.
+    """
+    import pyarrow as pa
+
+    types = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+    fields = []
+    for column in columns:
+        first = next((row[column] for row in rows if row[column] is not None), "")
+        fields.append((column, types.get(kinds.get(column, type(first)), pa.string())))
+    return pa.schema(fields)
+
+
+def arrow_table(
+    rows: Sequence[Mapping[str, object]], columns: Sequence[str], kinds: Mapping[str, type]
+) -> Any:  # noqa: ANN401 - untyped
+    """Return rows as an Arrow table; columns without a kind are strings."""
+    import pyarrow as pa
+
+    return pa.Table.from_pylist(rows, schema=arrow_schema(columns, kinds))

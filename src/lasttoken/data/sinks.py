@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from lasttoken.data.parquet import arrow_schema
+
 Rows = Sequence[Mapping[str, object]]
 
 # What a spreadsheet takes for the start of a formula (OWASP, "CSV Injection").
@@ -103,43 +105,32 @@ class _ParquetSink:
         self._path = path
         self._form = form
         self._writer: Any = None
-        self._start_group()
+        self._group: list[dict[str, object]] = []
+        self._characters = 0
 
     def write(self, rows: Rows) -> None:
         # Row by row, so that groups depend on the rows alone, not on how many come at a time.
         for row in rows:
-            for column, cells in self._group.items():
-                value = _plain(row[column])
-                cells.append(value)
-                if isinstance(value, str):
-                    self._characters += len(value)
-            self._num_rows += 1
-            if self._num_rows == _GROUP_ROWS or self._characters >= _GROUP_CHARACTERS:
+            cells = {column: _plain(row[column]) for column in self._form.columns}
+            self._group.append(cells)
+            self._characters += sum(len(cell) for cell in cells.values() if isinstance(cell, str))
+            if len(self._group) == _GROUP_ROWS or self._characters >= _GROUP_CHARACTERS:
                 self._write_group()
 
     def close(self) -> None:
-        if self._num_rows or self._writer is None:
+        if self._group or self._writer is None:
             self._write_group()
         self._writer.close()
-
-    def _start_group(self) -> None:
-        self._group: dict[str, list[object]] = {column: [] for column in self._form.columns}
-        self._num_rows = self._characters = 0
 
     def _write_group(self) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         if self._writer is None:
-            kinds = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
-            fields = []
-            for column, cells in self._group.items():
-                first = next((cell for cell in cells if cell is not None), "")
-                kind = self._form.kinds.get(column, type(first))
-                fields.append((column, kinds.get(kind, pa.string())))
-            self._writer = pq.ParquetWriter(self._path, pa.schema(fields))
-        self._writer.write_table(pa.table(self._group, schema=self._writer.schema))
-        self._start_group()
+            schema = arrow_schema(self._form.columns, self._form.kinds, self._group)
+            self._writer = pq.ParquetWriter(self._path, schema)
+        self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._writer.schema))
+        self._group, self._characters = [], 0
 
 
 def _delimited(path: Path, form: Form, delimiter: str) -> DelimitedSink:
