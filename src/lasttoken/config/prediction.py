@@ -116,6 +116,12 @@ class PredictConfig:
                 expected="one of the two: Ray divides the rows among its workers itself",
                 remedy="leave --shard out",
             )
+        if self.output is None:
+            raise ConfigError(
+                "--engine ray without --output",
+                expected="a file: Ray itself writes to standard output",
+                remedy="--output labels.parquet",
+            )
         for path in self.input:
             is_named_so = self.format == "auto" and Path(path).suffix.lower() == ".parquet"
             if path == "-" or not (is_named_so or self.format == "parquet"):
