@@ -20,8 +20,8 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 # A row group of Parquet ends at so many rows, or characters of text: its rows are held until
 # then, and what the file's end tells of each group is held until the end.
-_GROUP_ROWS = 10_000
-_GROUP_CHARACTERS = 1 << 23
+_GROUP_ROWS = 5_000
+_GROUP_CHARACTERS = 1 << 22
 
 
 @dataclass(frozen=True)
