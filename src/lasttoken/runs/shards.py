@@ -13,7 +13,7 @@ from typing import Any
 from lasttoken.config import PredictConfig
 from lasttoken.config.prediction import parse_shard
 from lasttoken.data.inputs import Shard, find_shard
-from lasttoken.durable import replace_file
+from lasttoken.durable import replace_lone_file
 from lasttoken.errors import RunError
 from lasttoken.events import EventCallback, Note
 from lasttoken.versions import package_versions
@@ -33,7 +33,8 @@ def open_shard(config: PredictConfig, on_event: EventCallback) -> Shard | None:
     shard = find_shard(config.input, *part, format=config.format, encoding=config.encoding)
     name = f"shard {shard.number}/{shard.of}"
     if shard.start == shard.stop:
-        text = f"{name}: no row; there are {shard.num_rows:,} rows for {shard.of:,} parts"
+        rows = "is 1 row" if shard.num_rows == 1 else f"are {shard.num_rows:,} rows"
+        text = f"{name}: no row; there {rows} for {shard.of:,} parts"
         on_event(Note(text, is_warning=True))
     else:
         rows = f"rows {shard.start + 1:,} to {shard.stop:,} of {shard.num_rows:,}"
@@ -77,7 +78,7 @@ class ShardRecord:
             RunError: it cannot be written.
         """
         if self._path is not None:
-            replace_file(self._path, self._content)
+            replace_lone_file(self._path, self._content)
 
 
 def _content(config: PredictConfig, shard: Shard, context: dict[str, str]) -> dict[str, Any]:
