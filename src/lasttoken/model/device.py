@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Callable
 from functools import lru_cache
@@ -81,6 +82,20 @@ def keep_freed_memory() -> bool:
         return False
     trim_threshold, mmap_max = -1, -4  # names of malloc.h
     return bool(library.mallopt(mmap_max, 0) and library.mallopt(trim_threshold, 2**31 - 1))
+
+
+def bound_kernel_cache() -> None:
+    """Let oneDNN remember 32 kernels instead of 1,024, for rows that come without end.
+
+    It compiles a kernel for every number of rows that it multiplies, and every batch has another:
+    memory grew by a fifth over 40,000 texts. 32 are those of the last few batches, which every
+    block of a model uses again. No effect once a product was computed, or where the user has set
+    `ONEDNN_PRIMITIVE_CACHE_CAPACITY`; results do not depend on it.
+
+    Source:
+        oneDNN, "Primitive Cache": read once from the environment.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
