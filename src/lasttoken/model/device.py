@@ -84,18 +84,21 @@ def keep_freed_memory() -> bool:
     return bool(library.mallopt(mmap_max, 0) and library.mallopt(trim_threshold, 2**31 - 1))
 
 
-def bound_kernel_cache() -> None:
-    """Let oneDNN remember 32 kernels instead of 1,024, for rows that come without end.
+def bound_kernel_caches() -> None:
+    """Let oneDNN, and torch in front of it, keep 32 kernels each instead of 1,024.
 
-    It compiles a kernel for every number of rows that it multiplies, and every batch has another:
-    memory grew by a fifth over 40,000 texts. 32 are those of the last few batches, which every
-    block of a model uses again. No effect once a product was computed, or where the user has set
-    `ONEDNN_PRIMITIVE_CACHE_CAPACITY`; results do not depend on it.
+    A kernel is compiled for every number of rows that is multiplied, and every batch has another:
+    over texts without end, the two caches grew by 2 KiB a text at first, until memory was larger by
+    a fifth (docs/log.md). 32 are those of the last few batches, which all blocks of a model
+    use again. No effect once a product was computed, or where the user has set these variables;
+    results do not depend on it.
 
     Source:
-        oneDNN, "Primitive Cache": read once from the environment.
+        oneDNN, "Primitive Cache", `ONEDNN_PRIMITIVE_CACHE_CAPACITY`; torch's ideep reads
+        `LRU_CACHE_CAPACITY`. Both read the environment once.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
+    os.environ.setdefault("LRU_CACHE_CAPACITY", "32")
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

@@ -19,7 +19,7 @@ from lasttoken.evaluation.abstaining import choose_level
 from lasttoken.evaluation.decisions import Decisions
 from lasttoken.events import EventCallback, Note, ignore
 from lasttoken.inference.predictor import check_pairs_fit
-from lasttoken.model.device import bound_kernel_cache
+from lasttoken.model.device import bound_kernel_caches
 from lasttoken.model.record import ModelRecord
 from lasttoken.model.tokens import TokenizedTexts
 from lasttoken.runs.answer_columns import (
@@ -104,7 +104,7 @@ def open_row_classifier(
     Raises:
         LastTokenError: the run, the columns or the settings are not as described.
     """
-    bound_kernel_cache()
+    bound_kernel_caches()
     classifier = TextClassifier.from_pretrained(
         config.run, precision=config.precision, device=config.device
     )
