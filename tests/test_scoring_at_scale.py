@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import Command, check_refused
+from lasttoken.cli.screen import Screen
 from lasttoken.config import PredictConfig
 from lasttoken.events import Event, Progress
 from test_predict_command import TEXTS, read_output, write_input
@@ -218,6 +219,21 @@ def test_progress_tells_how_many_rows_there_are_about(
         assert event.is_estimate
         assert event.total == pytest.approx(4000, rel=0.9 if event.done < 1500 else 0.35)
         assert event.done < event.total
+
+
+def test_the_time_left_is_told_from_the_estimate(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("lasttoken.cli.screen.time.perf_counter", lambda: clock[0])
+    with Screen() as screen:
+        for seconds, done in ((0, 2_000), (20, 4_000), (90, 11_000)):
+            clock[0] = float(seconds)
+            screen(Progress("predict", done, 1_001_000, "rows", is_estimate=True))
+    assert capfd.readouterr().err.splitlines() == [
+        "predict: 4,000/about 1,001,000 rows, 100 rows/s, 2 h 46 min left",
+        "predict: 11,000/about 1,001,000 rows, 100 rows/s, 2 h 45 min left",
+    ]
 
 
 def test_a_chunk_ends_at_so_many_characters(

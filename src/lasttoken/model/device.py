@@ -88,10 +88,9 @@ def bound_kernel_caches() -> None:
     """Let oneDNN, and torch in front of it, keep 32 kernels each instead of 1,024.
 
     A kernel is compiled for every number of rows that is multiplied, and every batch has another:
-    over texts without end, the two caches grew by 2 KiB a text at first, until memory was larger by
-    a fifth (docs/log.md). 32 are those of the last few batches, which all blocks of a model
-    use again. No effect once a product was computed, or where the user has set these variables;
-    results do not depend on it.
+    from 4,000 to 40,000 texts the two caches made memory larger by a fifth (docs/log.md). 32 are
+    those of the last few batches, which all blocks of a model use again. No effect once a
+    product was computed, or where the user has set these variables; results do not depend on it.
 
     Source:
         oneDNN, "Primitive Cache", `ONEDNN_PRIMITIVE_CACHE_CAPACITY`; torch's ideep reads
