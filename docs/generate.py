@@ -172,8 +172,8 @@ SHARD_FIELDS = {
     "num_rows": "of all inputs",
     "inputs": "`path` and `num_rows` of each",
     "run": "as it was given",
-    "answered_by": "`weights` (SHA-256), `precision`, `device`, `reading_path`, `temperature` (1.0 but "
-    "with `--uncalibrated`)",
+    "answered_by": "`weights` (SHA-256), `precision`, `device`, `reading_path`, `temperature` (1.0 "
+    "but with `--uncalibrated`)",
     "versions": "of the packages that decide the numbers",
 }
 ENVIRONMENT = {

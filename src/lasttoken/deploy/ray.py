@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # torch comes with these: the command line asks for Ray befor
     from lasttoken.deploy.ranges import RangeJob
     from lasttoken.runs.predict import PredictOutcome
 
-ROWS_PER_RANGE = 20_000  # at most: some minutes of work, which a dying worker may cost
+_ROWS_PER_RANGE = 20_000  # at most: some minutes of work, which a dying worker may cost
 _RANGES_PER_WORKER = 8  # at least, where there are rows enough: none waits long for the others
 _ROWS_PER_WRITE = 2_000
 
@@ -77,7 +77,7 @@ def run_ray_prediction(config: PredictConfig, *, on_event: EventCallback) -> Pre
     with writer, _cluster():
         workers = _Workers.of_cluster(config.num_workers)
         size = math.ceil(sum(counts) / (_RANGES_PER_WORKER * workers.number))
-        size = max(TEXTS_PER_CHUNK, min(ROWS_PER_RANGE, size))
+        size = max(TEXTS_PER_CHUNK, min(_ROWS_PER_RANGE, size))
         ranges = divide(config.input, counts, size)
         on_event(Note(f"Ray: {workers.text}, {len(ranges):,} ranges of up to {size:,} rows"))
         progress = RowProgress(sum(counts), lambda: None, on_event)
@@ -107,7 +107,8 @@ def _prepare(config: PredictConfig, on_event: EventCallback) -> RangeJob:
     from lasttoken.runs.row_classifier import open_row_classifier
 
     model_folder(config.run)
-    inputs = Inputs(config.input, format="parquet", skip_bad_rows=True)  # workers tell bad rows
+    # Only columns and first rows are looked at here: bad rows are for the workers to tell.
+    inputs = Inputs(config.input, format="parquet", skip_bad_rows=True)
     inputs.close()
     rows = open_row_classifier(
         config, inputs.columns, inputs.sample, inputs.name, on_event=on_event
