@@ -30,7 +30,11 @@ check: .venv/ready ## format, lint, types, architecture, generated docs
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_docs.py
 
-slow: .venv/ready ## tests that take minutes or need the sample model
+.venv/cluster: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
+	@touch $@
+
+slow: .venv/cluster ## tests that take minutes or need the sample model
 	$(BIN)/python -m pytest -m slow
 
 prove-resume: .venv/ready ## every crash point, and 300 random kills; about half an hour

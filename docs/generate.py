@@ -164,6 +164,18 @@ PREDICT_COLUMNS = {
     "abstained": "true if it is left to a person; only with `--abstain-below` or "
     "`--target-accuracy`",
 }
+SHARD_FIELDS = {
+    "schema_version": "number of this form",
+    "shard": "i/n",
+    "first_row": "of the part, from 1, counted over all inputs, bad rows too",
+    "last_row": "likewise; one less than `first_row` if the part has no row",
+    "num_rows": "of all inputs",
+    "inputs": "`path` and `num_rows` of each",
+    "run": "as it was given",
+    "answered_by": "`weights` (SHA-256), `precision`, `device`, `reading_path`, `temperature` (1.0 "
+    "but with `--uncalibrated`)",
+    "versions": "of the packages that decide the numbers",
+}
 ENVIRONMENT = {
     "LASTTOKEN_CACHE": "folder of the samples and of converted GGUF files "
     "[`$XDG_CACHE_HOME/lasttoken` or `~/.cache/lasttoken`]",
@@ -228,6 +240,8 @@ def reference() -> str:
         _fields(PREDICTION_FIELDS),
         "### Columns that `predict` appends",
         _fields(PREDICT_COLUMNS),
+        "### OUTPUT.shard.json, beside the output of `predict --shard`",
+        _fields(SHARD_FIELDS),
         "## Files of a search",
         _table(("Name", "Holds"), ((f"`{k}`", v) for k, v in SEARCH_FILES.items())),
         "## Python",

@@ -59,10 +59,16 @@ def test_the_reference_knows_every_file_and_field_of_a_run(
     texts.write_text("what a film\n", encoding="utf-8")
     run_prediction(
         PredictConfig(
-            run=str(finished_run), input=str(texts), output=str(labels), abstain_below=0.9
+            run=str(finished_run),
+            input=(str(texts),),
+            output=str(labels),
+            abstain_below=0.9,
+            shard="1/1",
         ),
         on_event=ignore,
     )
+    record = json.loads((tmp_path / "labels.parquet.shard.json").read_text(encoding="utf-8"))
+    assert list(record) == list(generate.SHARD_FIELDS)
     columns = pq.read_table(labels).column_names
     added = [re.sub(r"^probability_.*", "probability_<label>", name) for name in columns[1:]]
     assert list(dict.fromkeys(added)) == list(generate.PREDICT_COLUMNS)

@@ -35,8 +35,8 @@ def status(process: int) -> str:
     return Path(f"/proc/{process}/status").read_text()
 
 
-def predict(runs: Runs, run: Path, name: str, **options: object) -> int:
-    words = ("predict", run, runs.folder / "texts.txt", "--output", runs.folder / name)
+def predict(runs: Runs, run: Path, name: str, *flags: object, **options: object) -> int:
+    words = ("predict", run, runs.folder / "texts.txt", "--output", runs.folder / name, *flags)
     return runs.run(*words, "--precision", "fp32", **options)
 
 
@@ -53,6 +53,28 @@ def test_a_prediction_that_dies_at_a_call_to_the_system_goes_on(
     if call > 6:
         assert "texts were classified before the interruption, and not again" in runs.printed()
     assert [path.name for path in runs.folder.glob(f".{name}*")] == []
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("flags", [(), ("--shard", "2/2")])
+def test_a_prediction_that_is_killed_five_times_gives_the_same_bytes(
+    suffix: str, flags: tuple[str, ...], runs: Runs, finished_run: Path
+) -> None:
+    name = f"killed-{len(flags)}.{suffix}"
+    assert predict(runs, finished_run, f"whole-{name}", *flags) == 0
+    for _ in range(5):
+        # A chunk takes six calls: once all chunks are kept, an attempt may reach its end.
+        code = predict(runs, finished_run, name, *flags, kill_at=8)
+        if code == 0:
+            break
+        assert code == KILLED
+        assert not (runs.folder / name).exists()
+    if code:
+        assert predict(runs, finished_run, name, *flags) == 0
+    expected = (runs.folder / f"whole-{name}").read_bytes()
+    assert (runs.folder / name).read_bytes() == expected
+    left = {path.name for path in runs.folder.glob(f"*{name}*")} - {f"whole-{name}", name}
+    assert all(path.endswith(".shard.json") for path in left)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])

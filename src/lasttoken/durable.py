@@ -46,15 +46,28 @@ def replace_file(path: Path, content: bytes) -> None:
     Raises:
         RunError: it cannot be written; the old content is still there.
     """
-    new = path.with_name(f"{path.name}{_NEW}{os.getpid()}")
     with telling(path):
-        try:
-            _write_file(new, content)
-            os.replace(new, path)
-        except BaseException:
-            new.unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
+        _replace(path, path.with_name(f"{path.name}{_NEW}{os.getpid()}"), content)
+
+
+def replace_lone_file(path: Path, content: bytes) -> None:
+    """Do so in a folder of the user's; what killed processes left of such attempts is removed.
+
+    Raises:
+        RunError: it cannot be written; the old content is still there.
+    """
+    with telling(path):
+        _replace(path, name_beside(path), content)
+
+
+def _replace(path: Path, new: Path, content: bytes) -> None:
+    try:
+        _write_file(new, content)
+        os.replace(new, path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
 
 
 class NewFolder:

@@ -21,12 +21,13 @@ class Progress:
 
     Attributes:
         phase: "fetch", "convert", "read", "tokenize", "baseline", "features", "probe", "cache",
-            "head", "train", "validate", "checkpoint", "save", "predict", "evaluate", "explain",
-            "write" or "report".
+            "head", "train", "validate", "checkpoint", "save", "predict", "evaluate", "explain" or
+            "report".
         done: units finished so far.
         total: units in all, or None while unknown.
         unit: what is counted: "bytes", "rows", "files", "texts", "steps", ...
         detail: a few words shown behind the bar, such as the running loss.
+        is_estimate: True if the total is estimated from the share of the input that was read.
     """
 
     phase: str
@@ -34,6 +35,7 @@ class Progress:
     total: int | None
     unit: str
     detail: str = ""
+    is_estimate: bool = False
 
 
 @dataclass(frozen=True, slots=True)

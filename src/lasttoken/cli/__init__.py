@@ -237,9 +237,15 @@ def _predict(config: PredictConfig, screen: Screen, command: Sequence[str]) -> i
     from lasttoken.runs.preflight import locate_prediction
 
     locate_prediction(config)
-    from lasttoken.runs.predict import run_prediction
+    if config.engine == "ray":
+        from lasttoken.deploy.ray import require_ray, run_ray_prediction
 
-    outcome = run_prediction(config, on_event=screen)
+        require_ray()
+        outcome = run_ray_prediction(config, on_event=screen)
+    else:
+        from lasttoken.runs.predict import run_prediction
+
+        outcome = run_prediction(config, on_event=screen)
     counts = (outcome.num_texts, outcome.num_truncated, outcome.num_abstained)
     screen.say(prediction_text(*counts, config.output))  # standard output may hold the rows
     return 0
@@ -266,7 +272,7 @@ def _check(config: CheckConfig, screen: Screen, command: Sequence[str]) -> int:
 COMMANDS = {
     "train": _Command(TrainConfig, _train, "DATA [--model gpt2] [--output-dir RUN] ..."),
     "evaluate": _Command(EvaluateConfig, _evaluate, "RUN DATA"),
-    "predict": _Command(PredictConfig, _predict, "RUN INPUT [--output FILE]"),
+    "predict": _Command(PredictConfig, _predict, "RUN INPUT... [--output FILE]"),
     "compare": _Command(CompareConfig, _compare, "RUN RUN..."),
     "rerun": _Command(RerunConfig, _rerun, "RUN [--output-dir NEW]"),
     "tune": _Command(TuneConfig, _tune, "DATA [--minutes 30] [--model gpt2] ..."),

@@ -184,7 +184,8 @@ def _amount(event: Progress) -> str:
     if event.unit == "bytes":
         total = "" if event.total is None else f" of {decimal(event.total)}"
         return decimal(event.done) + total
-    total = "" if event.total is None else f"/{event.total:,}"
+    about = "about " if event.is_estimate else ""
+    total = "" if event.total is None else f"/{about}{event.total:,}"
     return f"{event.done:,}{total} {event.unit}"
 
 

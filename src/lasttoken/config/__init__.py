@@ -13,6 +13,12 @@ from typing import Annotated, Literal
 from typing_extensions import Doc
 
 from lasttoken.config.finished import CompareConfig, RerunConfig
+from lasttoken.config.prediction import (
+    InputFormat,
+    PrecisionName,
+    PredictConfig,
+    TextPairColumn,
+)
 from lasttoken.config.tasks import LabelColumns, LabelOrder, LabelSeparator, Task, check_task
 from lasttoken.errors import ConfigError
 from lasttoken.settings import Sampling, check_learning, check_ranges, parse_depth
@@ -23,8 +29,6 @@ __all__ = [
     "InputFormat", "PrecisionName", "PredictConfig", "RerunConfig", "TrainConfig", "TuneConfig",
 ]  # fmt: skip
 
-PrecisionName = Literal["auto", "fp32", "bf16"]
-InputFormat = Literal["auto", "csv", "tsv", "jsonl", "parquet", "text"]
 ExplainMethod = Literal["leave-one-out", "integrated-gradients", "none"]
 
 # What `train` and `evaluate` are asked to report alike.
@@ -34,7 +38,6 @@ _PrecisionAtLeast = Annotated[
 ]
 _Explain = Annotated[ExplainMethod, Doc("how the words that mattered are found")]
 _LabelColumn = Annotated[str | None, Doc("column that holds the label [guessed, printed]")]
-_TextPairColumn = Annotated[str | None, Doc("column that holds a second text [as in training]")]
 _LabelCheck = Annotated[bool, Doc("look for labels that are probably wrong")]
 
 DEFAULT_MODEL = "gpt2"
@@ -193,7 +196,7 @@ class EvaluateConfig:
     data: Annotated[str, Doc("labeled text, as for train; a test split is used if there is one")]
     text_column: Annotated[str | None, Doc("column that holds the text [as in training]")] = None
     label_column: Annotated[str | None, Doc("column that holds the label [as in training]")] = None
-    text_pair_column: _TextPairColumn = None
+    text_pair_column: TextPairColumn = None
     label_columns: Annotated[str | None, Doc("columns of 0 and 1 [as in training]")] = None
     encoding: Annotated[str, Doc("encoding of text files")] = "utf-8"
     skip_bad_rows: Annotated[bool, Doc("leave out and count unusable rows")] = False
@@ -215,52 +218,6 @@ class EvaluateConfig:
         check_ranges(
             self, positive=("limit", "precision_at_least"), below_one=("precision_at_least",)
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictConfig:
-    """Classify texts: labels and probabilities beside the input's own columns."""
-
-    run: Annotated[str, Doc("run folder or model folder")]
-    input: Annotated[str, Doc("a .csv/.tsv/.jsonl/.parquet file, a file of plain lines, or -")]
-    output: Annotated[str | None, Doc(".csv/.tsv/.jsonl/.parquet [standard output, CSV]")] = None
-    format: Annotated[InputFormat, Doc("of the input; auto: by its name, lines for -")] = "auto"
-    text_column: Annotated[str | None, Doc("column that holds the text [as in training]")] = None
-    text_pair_column: _TextPairColumn = None
-    encoding: Annotated[str, Doc("encoding of the input")] = "utf-8"
-    skip_bad_rows: Annotated[bool, Doc("leave out and count unusable rows")] = False
-    precision: Annotated[PrecisionName, Doc("auto: bf16 where the device multiplies it")] = "auto"
-    device: Annotated[str, Doc("auto, cpu, cuda, cuda:1, mps ...")] = "auto"
-    uncalibrated: Annotated[bool, Doc("probabilities as training left them")] = False
-    abstain_below: Annotated[
-        float | None, Doc("mark texts whose predicted label is less probable, for a person to read")
-    ] = None
-    target_accuracy: Annotated[
-        float | None, Doc("mark as many texts as it takes for the others to be right so often")
-    ] = None
-    overwrite: Annotated[bool, Doc("replace an existing output file")] = False
-
-    def __post_init__(self) -> None:
-        """Check every value.
-
-        Raises:
-            ConfigError: a value is out of its range, or two of them ask for different things.
-        """
-        names = ("abstain_below", "target_accuracy")
-        check_ranges(self, positive=names, below_one=names)
-        if self.abstain_below is not None and self.target_accuracy is not None:
-            raise ConfigError(
-                f"--abstain-below {self.abstain_below} and --target-accuracy "
-                f"{self.target_accuracy}",
-                expected="one of the two: both say which texts are left to a person",
-                remedy="leave one of them out",
-            )
-        if self.uncalibrated and self.target_accuracy is not None:
-            raise ConfigError(
-                f"--uncalibrated with --target-accuracy {self.target_accuracy}",
-                expected="the calibrated probabilities, for which the thresholds were chosen",
-                remedy="leave --uncalibrated out",
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

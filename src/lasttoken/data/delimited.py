@@ -6,8 +6,8 @@ import csv
 import itertools
 from collections.abc import Iterator
 
-from lasttoken.data.files import read_lines, shown_name
-from lasttoken.data.rows import Record
+from lasttoken.data.files import Reach, read_lines, shown_name
+from lasttoken.data.rows import Record, Table
 from lasttoken.errors import DatasetError
 from lasttoken.events import EventCallback, Note
 
@@ -15,9 +15,12 @@ _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 
 
 def open_delimited(
-    path: str, encoding: str, on_event: EventCallback, delimiter: str | None
-) -> tuple[list[str], Iterator[Record]]:
-    """Open a table of separated values; returns its column names and its rows.
+    path: str,
+    encoding: str,
+    on_event: EventCallback,
+    delimiter: str | None,
+) -> Table:
+    """Open a table of separated values.
 
     Args:
         path: a file or pipe, or "-" for standard input.
@@ -30,7 +33,8 @@ def open_delimited(
             quotes are broken.
     """
     name = shown_name(path)
-    lines = read_lines(path, encoding, "csv" if delimiter is None else "tsv")
+    reach = Reach()
+    lines = read_lines(path, encoding, "csv" if delimiter is None else "tsv", reach)
     first = next(lines)
     if delimiter is None:
         delimiter = _judge_delimiter(first)
@@ -53,7 +57,8 @@ def open_delimited(
             expected="column names that differ",
             remedy="rename one of them in the first line of the file",
         )
-    return columns, _delimited_records(name, reader, columns, delimiter)
+    records = _delimited_records(name, reader, columns, delimiter)
+    return Table(name, columns, records, share_read=reach.share, close=lines.close)
 
 
 def _judge_delimiter(header: str) -> str:

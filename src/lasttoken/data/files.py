@@ -6,8 +6,9 @@ import codecs
 import difflib
 import io
 import os
+import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,27 @@ def check_encoding(encoding: str) -> None:
         ) from error
 
 
-def read_lines(path: str, encoding: str, kind: str) -> Iterator[str]:
+class Reach:
+    """How far a file has been read: told by who reads it, asked by who waits for it."""
+
+    def __init__(self) -> None:
+        self._source: io.BufferedReader[Any] | None = None
+        self._num_bytes = 0
+
+    def follow(self, source: io.BufferedReader[Any]) -> None:
+        """Watch an opened file; of a pipe nothing can be told."""
+        status = os.fstat(source.fileno())
+        if stat.S_ISREG(status.st_mode) and status.st_size:
+            self._source, self._num_bytes = source, status.st_size
+
+    def share(self) -> float | None:
+        """Return which share of the file has been read, 0 to 1; None while unknown."""
+        if self._source is None:
+            return None
+        return 1.0 if self._source.closed else self._source.raw.tell() / self._num_bytes
+
+
+def read_lines(path: str, encoding: str, kind: str, reach: Reach | None = None) -> Generator[str]:
     r"""Yield the lines of a text file with their endings (\n, \r\n or \r) untouched.
 
     A byte order mark decides between UTF-8, UTF-16 and UTF-32 and is left out.
@@ -94,6 +115,7 @@ def read_lines(path: str, encoding: str, kind: str) -> Iterator[str]:
         path: a file or pipe, or "-" for standard input.
         encoding: used where no byte order mark says otherwise.
         kind: "csv", "tsv", "jsonl" or "text", for messages.
+        reach: is told how far a file has been read.
 
     Raises:
         DatasetError: the file is missing, a folder, empty, not text, or not in `encoding`.
@@ -101,6 +123,8 @@ def read_lines(path: str, encoding: str, kind: str) -> Iterator[str]:
     check_encoding(encoding)
     name = shown_name(path)
     source = _open_binary(path)
+    if reach is not None and path != STDIN:
+        reach.follow(source)
     reader: io.TextIOWrapper | None = None
     try:
         head = source.peek(_HEAD_BYTES)[:_HEAD_BYTES]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from lasttoken.data.files import near_path
 from lasttoken.data.folders import SPLIT_OF
 from lasttoken.data.parquet import cell_string
-from lasttoken.data.rows import Record, RowReader
+from lasttoken.data.rows import Record, RowReader, Table
 from lasttoken.data.samples import SAMPLE_DATA
 from lasttoken.errors import DatasetError
 from lasttoken.events import EventCallback, Note, ignore
@@ -83,9 +83,7 @@ def hub_readers(
             on_event(Note(text + f"{SPLIT_OF[split]} split", is_warning=True))
         else:
             readers[SPLIT_OF[split]] = RowReader(
-                f"{name}:{split}",
-                table.column_names,
-                _records(table),
+                Table(f"{name}:{split}", table.column_names, _records(table), num_rows=len(table)),
                 skip_bad_rows=skip_bad_rows,
                 on_event=on_event,
             )

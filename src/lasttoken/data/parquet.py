@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lasttoken.data.files import open_seekable, shown_name
-from lasttoken.data.rows import Record, Row
+from lasttoken.data.rows import Record, Row, Table
 from lasttoken.errors import DatasetError
 
 _BATCH_ROWS = 1024
+_BUFFER_BYTES = 1 << 16  # read at once of a column; without it, a row group's whole column is
 
 
-def parquet_records(path: str) -> tuple[list[str], Iterator[Record]]:
-    """Open a Parquet file; returns its column names and its rows as strings.
+def open_parquet(path: str) -> Table:
+    """Open a Parquet file, whose rows are given as strings.
 
     Raises:
         DatasetError: the file is missing or no Parquet.
@@ -26,7 +27,7 @@ def parquet_records(path: str) -> tuple[list[str], Iterator[Record]]:
     name = shown_name(path)
     source = open_seekable(path)
     try:
-        file = pq.ParquetFile(source)
+        file = pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False)
     except (pa.ArrowException, OSError, ValueError) as error:
         source.close()
         raise DatasetError(
@@ -36,16 +37,28 @@ def parquet_records(path: str) -> tuple[list[str], Iterator[Record]]:
         ) from error
     columns: list[str] = list(file.schema_arrow.names)
 
-    def records() -> Iterator[Record]:
-        number = 0
-        with source:
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS):
-                values = [column.to_pylist() for column in batch.columns]
-                for cells in zip(*values, strict=True):
-                    number += 1
-                    yield number, _row(name, number, columns, cells)
+    def records(start: int) -> Iterator[Record]:
+        groups, number = _groups_from(file.metadata, start)
+        for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=groups):
+            fresh = batch.slice(max(0, start - number))
+            number += len(batch) - len(fresh)
+            values = [column.to_pylist() for column in fresh.columns]
+            for cells in zip(*values, strict=True):
+                number += 1
+                yield number, _row(name, number, columns, cells)
 
-    return columns, records()
+    return Table(name, columns, records(0), records, file.metadata.num_rows, close=source.close)
+
+
+def _groups_from(metadata: Any, start: int) -> tuple[list[int], int]:  # noqa: ANN401 - untyped
+    """Return the row groups that hold rows from `start` on, and the rows in front of them."""
+    before = 0
+    for group in range(metadata.num_row_groups):
+        num_rows = metadata.row_group(group).num_rows
+        if before + num_rows > start:
+            return list(range(group, metadata.num_row_groups)), before
+        before += num_rows
+    return [], before
 
 
 def _row(name: str, number: int, columns: list[str], cells: tuple[Any, ...]) -> Row | DatasetError:
@@ -90,3 +103,32 @@ def read_columns(path: Path) -> dict[str, list[Any]]:
 
     columns: dict[str, list[Any]] = pq.read_table(path).to_pydict()
     return columns
+
+
+def arrow_schema(
+    columns: Sequence[str], kinds: Mapping[str, type], rows: Sequence[Mapping[str, object]] = ()
+) -> Any:  # noqa: ANN401 - untyped
+    """Return the Arrow schema of rows.
+
+    Args:
+        columns: in their order.
+        kinds: bool, int, float or str of some columns.
+        rows: whose first values tell the types of the other columns; strings if there are none.
+    """
+    import pyarrow as pa
+
+    types = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+    fields = []
+    for column in columns:
+        first = next((row[column] for row in rows if row[column] is not None), "")
+        fields.append((column, types.get(kinds.get(column, type(first)), pa.string())))
+    return pa.schema(fields)
+
+
+def arrow_table(
+    rows: Sequence[Mapping[str, object]], columns: Sequence[str], kinds: Mapping[str, type]
+) -> Any:  # noqa: ANN401 - untyped
+    """Return rows as an Arrow table; columns without a kind are strings."""
+    import pyarrow as pa
+
+    return pa.Table.from_pylist(rows, schema=arrow_schema(columns, kinds))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from lasttoken.errors import DatasetError
 from lasttoken.events import BadRows, EventCallback, Note, ignore
@@ -16,10 +17,42 @@ Record = tuple[int, Row | DatasetError]
 _SAMPLE_ROWS = 1000
 
 _ROWS_TOLD = 10  # of those left out
+_KEYS_TOLD = 10  # likewise: a table may have a new key in every row
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file that is open.
+
+    Attributes:
+        name: its name in messages.
+        columns: the column names; None where the rows tell them.
+        records: its rows from the first on; to be iterated once.
+        records_from: gives the rows from a place on, the first is 0, where the format knows a
+            faster way than reading all rows before.
+        num_rows: where the file itself tells.
+        share_read: tells which share of the file has been read, 0 to 1; None while unknown.
+        close: closes the file.
+    """
+
+    name: str
+    columns: Sequence[str] | None
+    records: Iterator[Record]
+    records_from: Callable[[int], Iterator[Record]] | None = None
+    num_rows: int | None = None
+    share_read: Callable[[], float | None] = lambda: None
+    close: Callable[[], None] = lambda: None
 
 
 class RowReader:
     """Streams the rows of one table; iterate it once.
+
+    Args:
+        table: the open file.
+        skip_bad_rows: leave out and count the rows that cannot be used.
+        rows: places of the rows to give, the first row is 0; all if None. What is guessed from
+            the first rows of the file is the same whatever they are.
+        on_event: told about skipped rows, and keys of JSON lines that came too late.
 
     Attributes:
         name: the file's name in messages.
@@ -30,11 +63,10 @@ class RowReader:
 
     def __init__(
         self,
-        name: str,
-        columns: Sequence[str] | None,
-        records: Iterator[Record],
+        table: Table,
         *,
         skip_bad_rows: bool = False,
+        rows: range | None = None,
         on_event: EventCallback = ignore,
     ) -> None:
         """Read the first rows ahead.
@@ -42,26 +74,30 @@ class RowReader:
         Raises:
             DatasetError: there is no usable row, or one of the first cannot be used.
         """
-        self.name = name
+        self.name = table.name
         self.skipped = 0
+        self._table = table
+        self._range = rows
+        self._place = -1  # of the last row that was read
         self._first_skipped: list[int] = []
         self._first_fault = ""
         self._skip_bad_rows = skip_bad_rows
         self._on_event = on_event
         self._required: tuple[str, ...] = ()
         self._dropped_keys: dict[str, int] = {}
-        self._rows = self._usable(records)
+        self._has_more_keys = False
+        self._rows = self._usable(table.records, 0)
         self._ahead = list(itertools.islice(self._rows, _SAMPLE_ROWS))
         if not self._ahead:
             found = "no usable row" if self.skipped else "no rows below the column names"
             raise DatasetError(
-                f"{name}: {found}" + (f"; {self._first_fault}" if self.skipped else ""),
+                f"{self.name}: {found}" + (f"; {self._first_fault}" if self.skipped else ""),
                 expected="at least one row of data",
                 remedy="check that the file was written completely",
             )
-        keys = dict.fromkeys(key for _, row in self._ahead for key in row)
-        self.columns: tuple[str, ...] = tuple(columns or keys)
-        self.sample: list[Row] = [self._complete(number, row) for number, row in self._ahead]
+        keys = dict.fromkeys(key for _, _, row in self._ahead for key in row)
+        self.columns: tuple[str, ...] = tuple(table.columns or keys)
+        self.sample: list[Row] = [self._complete(number, row) for _, number, row in self._ahead]
 
     def require(self, *columns: str) -> RowReader:
         """Take a null cell in one of `columns` for a fault from now on; returns itself."""
@@ -74,15 +110,17 @@ class RowReader:
         Raises:
             DatasetError: a row cannot be used, unless `skip_bad_rows`.
         """
-        ahead, self._ahead = self._ahead, []
-        for number, row in itertools.chain(ahead, self._rows):
-            complete = self._complete(number, row)
-            empty = next((name for name in self._required if complete[name] is None), None)
-            if empty is None:
-                yield number, complete
-            else:
-                self.fault(number, null_cell(self.name, number, empty))
-        self._tell_end()
+        try:
+            for number, row in self._in_range():
+                complete = self._complete(number, row)
+                empty = next((name for name in self._required if complete[name] is None), None)
+                if empty is None:
+                    yield number, complete
+                else:
+                    self.fault(number, null_cell(self.name, number, empty))
+            self._tell_end()
+        finally:
+            self.close()
 
     def fault(self, number: int, error: DatasetError) -> None:
         """Count a row as skipped, or raise what is wrong with it.
@@ -97,18 +135,45 @@ class RowReader:
             self._first_skipped.append(number)
         self._first_fault = self._first_fault or f"row {number:,}: {error.found}"
 
-    def _usable(self, records: Iterator[Record]) -> Iterator[tuple[int, Row]]:
-        for number, row in records:
-            if isinstance(row, DatasetError):
-                self.fault(number, row)
-            else:
+    def share_read(self) -> float | None:
+        """Return which share of the table has been read, 0 to 1; None while unknown."""
+        if self._table.num_rows:
+            return (self._place + 1) / self._table.num_rows
+        return self._table.share_read()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._table.close()
+
+    def _in_range(self) -> Iterator[tuple[int, Row]]:
+        ahead, self._ahead = self._ahead, []
+        rest, wanted = self._rows, self._range
+        seek = self._table.records_from
+        if wanted is not None and seek is not None and wanted.start > self._place:
+            rest = self._usable(seek(wanted.start), wanted.start)
+        for place, number, row in itertools.chain(ahead, rest):
+            self._place = max(place, self._place)
+            if wanted is None or place in wanted:
                 yield number, row
+            elif place >= wanted.stop:
+                return
+
+    def _usable(self, records: Iterator[Record], start: int) -> Iterator[tuple[int, int, Row]]:
+        for place, (number, row) in enumerate(records, start):
+            self._place = max(place, self._place)
+            if not isinstance(row, DatasetError):
+                yield place, number, row
+            elif self._range is None or place in self._range:
+                self.fault(number, row)
 
     def _complete(self, number: int, row: Row) -> Row:
         if len(row) == len(self.columns) and all(key in row for key in self.columns):
             return row
         for key in row.keys() - set(self.columns):
-            self._dropped_keys.setdefault(key, number)
+            if len(self._dropped_keys) < _KEYS_TOLD:
+                self._dropped_keys.setdefault(key, number)
+            elif key not in self._dropped_keys:
+                self._has_more_keys = True
         return {name: row.get(name) for name in self.columns}
 
     def _tell_end(self) -> None:
@@ -127,6 +192,9 @@ class RowReader:
                     is_warning=True,
                 )
             )
+        if self._has_more_keys:
+            text = f"{self.name}: more keys than these {_KEYS_TOLD} are left out"
+            self._on_event(Note(text, is_warning=True))
 
 
 def null_cell(name: str, number: int, column: str) -> DatasetError:

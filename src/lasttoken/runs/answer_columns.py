@@ -23,10 +23,11 @@ _Decisions = NDArray[Any]
 _Probs = NDArray[np.float64]
 
 
-def answer_column_names(labels: LabelSpec) -> tuple[str, ...]:
-    """Return the names of the columns, in their order."""
+def answer_column_kinds(labels: LabelSpec) -> dict[str, type]:
+    """Return the names of the columns, in their order, and the types of their values."""
     form = _FORMS[labels.kind]
-    return (*form.names, *(f"probability_{label}" for label in labels.labels if form.has_probs))
+    probs = {f"probability_{label}": float for label in labels.labels if form.has_probs}
+    return {**form.kinds, **probs}
 
 
 def answer_columns(
@@ -39,7 +40,7 @@ def answer_columns(
         probs: (N, C), or (N, 1) numbers.
         decisions: N of them, as `Predictor.decide` gives them.
     """
-    names = answer_column_names(labels)
+    names = answer_column_kinds(labels)
     values = _FORMS[labels.kind].values
     return [
         dict(zip(names, values(labels, row, decision), strict=True))
@@ -76,17 +77,17 @@ def _of_numbers(labels: LabelSpec, probs: _Probs, decision: Any) -> tuple[Any, .
 
 @dataclass(frozen=True)
 class _Form:
-    """The columns of one kind of task: names before the probabilities, whether there are any."""
+    """The columns of one kind of task: those before the probabilities, whether there are any."""
 
-    names: tuple[str, ...]
+    kinds: dict[str, type]
     has_probs: bool
     values: Callable[[LabelSpec, _Probs, Any], tuple[Any, ...]]
 
 
-_ONE_LABEL = _Form(("predicted_label", "predicted_probability"), True, _of_one_label)
+_ONE_LABEL = _Form({"predicted_label": str, "predicted_probability": float}, True, _of_one_label)
 _FORMS: dict[LabelKind, _Form] = {
     "single_label": _ONE_LABEL,
-    "multi_label": _Form(("predicted_labels",), True, _of_sets),
+    "multi_label": _Form({"predicted_labels": str}, True, _of_sets),
     "ordinal": _ONE_LABEL,
-    "regression": _Form(("predicted_value",), False, _of_numbers),
+    "regression": _Form({"predicted_value": float}, False, _of_numbers),
 }

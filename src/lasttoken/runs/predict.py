@@ -1,44 +1,31 @@
-"""`lasttoken predict`: texts in; labels and probabilities beside the input's own columns out."""
+"""`lasttoken predict`: texts in; labels and probabilities beside the input's own columns out.
+
+One path for every format and size: rows are read, classified and written chunk by chunk. Memory
+holds a chunk; sorting by length happens inside one.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
-import numpy as np
-
 from lasttoken.config import PredictConfig
-from lasttoken.data.columns import choose_columns
-from lasttoken.data.labels import LabelSpec
-from lasttoken.data.readers import RowReader, iter_rows
+from lasttoken.data.inputs import Inputs
+from lasttoken.data.rows import Row
 from lasttoken.data.writers import open_writer
-from lasttoken.errors import ConfigError, DatasetError
-from lasttoken.estimator import TextClassifier
-from lasttoken.evaluation.abstaining import choose_level
-from lasttoken.evaluation.decisions import Decisions
-from lasttoken.events import EventCallback, Note, Progress
-from lasttoken.inference.predictor import check_pairs_fit
+from lasttoken.events import Event, EventCallback, Note, Progress
 from lasttoken.model.device import resolve_device, resolve_precision
 from lasttoken.model.location import model_folder
-from lasttoken.model.record import ModelRecord
-from lasttoken.runs.answer_columns import (
-    answer_column_names,
-    answer_columns,
-    refuse_other_kinds,
-)
-from lasttoken.runs.answers import Answers, AnswerStore
+from lasttoken.runs.answers import AnswerStore
 from lasttoken.runs.facts import weights_sha256
-from lasttoken.training.preparation import tell_reading_path
+from lasttoken.runs.row_classifier import ABSTAINED, RowClassifier, open_row_classifier
+from lasttoken.runs.shards import ShardRecord, open_shard
 
-# Texts classified, and kept, at a time: some seconds of work on two cores.
+# Texts classified, and kept, at a time: some seconds of work on two cores. A chunk of long texts
+# ends earlier, at so many characters.
 TEXTS_PER_CHUNK = 2_000
-
-_LAST_COLUMNS = ("num_tokens", "truncated")
-_NUM_WINDOWS = "num_windows"  # only of a model that reads long texts in windows
-_ABSTAINED = "abstained"  # only where a threshold was asked for
+CHARACTERS_PER_CHUNK = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -59,7 +46,7 @@ class PredictOutcome:
 
 
 def run_prediction(config: PredictConfig, *, on_event: EventCallback) -> PredictOutcome:
-    """Classify a file of texts chunk by chunk; rows keep their order.
+    """Classify files of texts chunk by chunk; rows keep their order.
 
     With an output file, what an interrupted attempt has answered is not computed again.
 
@@ -68,148 +55,75 @@ def run_prediction(config: PredictConfig, *, on_event: EventCallback) -> Predict
             under the output's name.
     """
     model_folder(config.run)  # told before a large input is opened
-    reader = iter_rows(
+    shard = open_shard(config, on_event)
+    inputs = Inputs(
         config.input,
         format=config.format,
         encoding=config.encoding,
         skip_bad_rows=config.skip_bad_rows,
+        ranges=None if shard is None else shard.ranges(),
         on_event=on_event,
     )
-    classifier = TextClassifier.from_pretrained(
-        config.run, precision=config.precision, device=config.device
+    rows = open_row_classifier(
+        config, inputs.columns, inputs.sample, inputs.name, on_event=on_event
     )
-    tell_reading_path(classifier.loaded_, on_event)
-    columns = _text_columns(config, reader, classifier.loaded_.record, on_event)
-    reader.require(*columns)
-    labels = classifier.loaded_.classifier.labels
-    _check_flags(config, labels)
-    threshold = _threshold(config, classifier.loaded_.record, on_event)
-    reads_windows = classifier.loaded_.record.reading.window_length is not None
-    last = _LAST_COLUMNS if not reads_windows else (*_LAST_COLUMNS, _NUM_WINDOWS)
-    last = last if threshold is None else (*last, _ABSTAINED)
-    added = (*answer_column_names(labels), *last)
-    clashes = [column for column in added if column in reader.columns]
-    if clashes:
-        raise DatasetError(
-            f"{config.input}: has a column {clashes[0]!r} of its own",
-            expected="none of the columns that predict appends: " + ", ".join(added[:4]) + " ...",
-            remedy=f"rename column {clashes[0]!r}",
-        )
-    # The head contains the temperature; times it, logits are what training left.
-    temperature = classifier.loaded_.record.temperature if config.uncalibrated else 1.0
-    context = _context(classifier, temperature) if config.output else {}
+    inputs.require(*rows.text_columns)
+    context = answer_context(rows) if config.output else {}
     store = AnswerStore(config.output, context)
-    num_texts = num_truncated = num_found = num_abstained = 0
+    record = ShardRecord(config, shard, context)
+    num_rows = None if shard is None else shard.stop - shard.start
+    progress = RowProgress(num_rows, inputs.share_read, on_event)
+    outcome = PredictOutcome(0, 0, 0, None if rows.threshold is None else 0)
     with open_writer(
-        config.output, (*reader.columns, *added), overwrite=config.overwrite
+        config.output,
+        rows.columns,
+        overwrite=config.overwrite,
+        kinds=rows.kinds,
+        spreadsheet_safe=config.spreadsheet_safe,
     ) as writer:
-        for rows in _chunks(row for _, row in reader):
-            members = [[str(row[column]) for row in rows] for column in columns]
-            texts = classifier.tokenize(*members, on_event=on_event)
-            answers = store.find(texts)
-            if answers is None:
-                logits = classifier.predict_logits(texts, on_event=on_event) * temperature
-                probs = classifier.probs(logits.astype(np.float32))
-                answers = Answers(probs, texts.num_tokens, texts.truncated)
-                store.keep(texts, answers)
-            else:
-                num_found += len(rows)
-            answered = _columns(answers, classifier, threshold)
-            if reads_windows:
-                for row, number in zip(answered, texts.num_windows.tolist(), strict=True):
-                    row[_NUM_WINDOWS] = number
-            num_abstained += sum(bool(row.get(_ABSTAINED)) for row in answered)
-            writer.write([{**row, **more} for row, more in zip(rows, answered, strict=True)])
-            num_texts += len(rows)
-            num_truncated += int(answers.truncated.sum())
-            on_event(Progress("write", num_texts, None, "rows"))
-        on_event(Progress("write", num_texts, num_texts, "rows"))
+        for chunk in chunks(inputs, rows.text_columns):
+            answered, was_found = _answered(chunk, rows, store, progress)
+            writer.write(answered)
+            outcome = add_rows(outcome, answered, was_found=was_found)
+        record.write()
+    progress.end()
     store.clear()
-    if num_found:
-        text = f"{num_found:,} texts were classified before the interruption, and not again"
+    if outcome.num_found:
+        text = f"{outcome.num_found:,} texts were classified before the interruption, and not again"
         on_event(Note(text))
+    return outcome
+
+
+def chunks(rows: Iterable[Row], text_columns: tuple[str, ...]) -> Iterator[list[Row]]:
+    """Yield rows in lists that are small in number and in characters of text."""
+    chunk: list[Row] = []
+    num_characters = 0
+    for row in rows:
+        chunk.append(row)
+        num_characters += sum(len(row[column] or "") for column in text_columns)
+        if len(chunk) == TEXTS_PER_CHUNK or num_characters >= CHARACTERS_PER_CHUNK:
+            yield chunk
+            chunk, num_characters = [], 0
+    if chunk:
+        yield chunk
+
+
+def add_rows(
+    outcome: PredictOutcome, answered: list[dict[str, Any]], *, was_found: bool = False
+) -> PredictOutcome:
+    """Return an outcome with further rows counted."""
+    abstained = outcome.num_abstained
     return PredictOutcome(
-        num_texts, num_truncated, num_found, None if threshold is None else num_abstained
+        outcome.num_texts + len(answered),
+        outcome.num_truncated + sum(row["truncated"] for row in answered),
+        outcome.num_found + len(answered) * was_found,
+        None if abstained is None else abstained + sum(row[ABSTAINED] for row in answered),
     )
 
 
-def _text_columns(
-    config: PredictConfig, reader: RowReader, record: ModelRecord, on_event: EventCallback
-) -> tuple[str, ...]:
-    """Return the columns of the text and, if there is one, of the second text.
-
-    The one given, else that of training; the text's, if that is not there, is guessed.
-
-    Raises:
-        DatasetError: no such column, or the model was not trained on texts that come like this.
-    """
-    known = record.text_column if record.text_column in reader.columns else None
-    chosen = choose_columns(
-        reader.columns,
-        reader.sample,
-        config.text_column or known,
-        None,
-        config.text_pair_column or record.text_pair_column,
-        need_label=False,
-        source=reader.name,
-        on_event=on_event,
-    )
-    check_pairs_fit(record.reading, has_pairs=chosen.pair is not None)
-    return (chosen.text,) if chosen.pair is None else (chosen.text, chosen.pair)
-
-
-def _check_flags(config: PredictConfig, labels: LabelSpec) -> None:
-    """Check that the flags have a meaning for the model's task.
-
-    Raises:
-        ConfigError: one has none.
-    """
-    for flag, value in (
-        ("--abstain-below", config.abstain_below),
-        ("--target-accuracy", config.target_accuracy),
-    ):
-        if value is not None:
-            refuse_other_kinds(labels, f"{flag} {value}", ("single_label", "ordinal"))
-    if config.uncalibrated:  # thresholds of sets are for calibrated probabilities
-        refuse_other_kinds(labels, "--uncalibrated", ("single_label", "ordinal"))
-
-
-def _threshold(config: PredictConfig, record: ModelRecord, on_event: EventCallback) -> float | None:
-    """Return the probability below which a text is left to a person; None if nobody asked.
-
-    Raises:
-        ConfigError: no threshold promises the wished accuracy.
-    """
-    wished = config.target_accuracy
-    if wished is None:
-        return config.abstain_below
-    found = Decisions.from_record(record.temperature, record.coverage_levels, record.thresholds)
-    level = choose_level(found.coverage_levels, wished)
-    if level is None:
-        most = max((each.promised for each in found.coverage_levels), default=None)
-        known = (
-            "no threshold at all" if most is None else f"at most {math.floor(1000 * most) / 1000}"
-        )
-        raise ConfigError(
-            f"--target-accuracy {wished}: the model's validation examples promise {known}",
-            expected="an accuracy that a threshold was found for in training",
-            remedy="--abstain-below P, or train with more validation examples"
-            if most is None
-            else f"--target-accuracy {math.floor(1000 * most) / 1000}, or train with more "
-            "validation examples",
-        )
-    on_event(
-        Note(
-            f"target accuracy {wished}: texts below {level.threshold:.4f} are left to a person; "
-            f"{level.coverage:.1%} of the validation examples were answered, "
-            f"{level.num_right / level.num_answered:.1%} of these rightly"
-        )
-    )
-    return level.threshold
-
-
-def _context(classifier: TextClassifier, temperature: float) -> dict[str, str]:
+def answer_context(rows: RowClassifier) -> dict[str, str]:
     """Return what decides answers beside the texts."""
+    classifier = rows.classifier
     device = resolve_device(classifier.device)
     model = classifier.loaded_.classifier
     return {
@@ -217,27 +131,69 @@ def _context(classifier: TextClassifier, temperature: float) -> dict[str, str]:
         "precision": resolve_precision(classifier.precision, device),
         "device": str(device),
         "reading_path": model.proof.path,
-        "temperature": repr(temperature),
+        "temperature": repr(rows.temperature),
     }
 
 
-def _columns(
-    answers: Answers, classifier: TextClassifier, threshold: float | None
-) -> list[dict[str, Any]]:
-    """Return the added columns of each text."""
-    labels = classifier.loaded_.classifier.labels
-    columns = answer_columns(labels, answers.probs, classifier.decide(answers.probs))
-    return [
-        {
-            **row,
-            "num_tokens": int(answers.num_tokens[place]),
-            "truncated": bool(answers.truncated[place]),
-            **({} if threshold is None else {_ABSTAINED: row["predicted_probability"] < threshold}),
-        }
-        for place, row in enumerate(columns)
-    ]
+class RowProgress:
+    """Tells how many rows are done, of how many, over all chunks and inputs.
+
+    The clock starts at the first row that has to be computed: rows whose answers were found take
+    no time, and would promise too early an end.
+
+    Args:
+        num_rows: to be done; None if nobody knows.
+        share_read: tells which share of the inputs has been read; None while unknown.
+        on_event: hears it.
+    """
+
+    def __init__(
+        self,
+        num_rows: int | None,
+        share_read: Callable[[], float | None],
+        on_event: EventCallback,
+    ) -> None:
+        self._num_rows, self._share_read, self._on_event = num_rows, share_read, on_event
+        self._done = 0
+        self._total: int | None = None
+
+    def begin_chunk(self, num_rows: int) -> None:
+        """Tell that a chunk of rows was read, and will be computed."""
+        share = self._share_read()
+        read = self._done + num_rows
+        self._total = self._num_rows or (round(read / share) if share else None)
+        self._tell(0)
+
+    def inside_chunk(self, event: Event) -> None:
+        """Tell how far the chunk is that is being computed."""
+        if isinstance(event, Progress) and event.phase == "predict":
+            self._tell(event.done)
+
+    def end_chunk(self, num_rows: int) -> None:
+        """Count a chunk as done."""
+        self._done += num_rows
+
+    def end(self) -> None:
+        """Tell that all is done."""
+        self._on_event(Progress("predict", self._done, self._done, "rows"))
+
+    def _tell(self, num_rows: int) -> None:
+        done = self._done + num_rows
+        total = None if self._total is None else max(self._total, done + 1)
+        is_estimate = total is not None and self._num_rows is None
+        self._on_event(Progress("predict", done, total, "rows", is_estimate=is_estimate))
 
 
-def _chunks(rows: Iterator[dict[str, str | None]]) -> Iterator[list[dict[str, str | None]]]:
-    while chunk := list(islice(rows, TEXTS_PER_CHUNK)):
-        yield chunk
+def _answered(
+    chunk: list[Row], rows: RowClassifier, store: AnswerStore, progress: RowProgress
+) -> tuple[list[dict[str, Any]], bool]:
+    """Return the rows of a chunk with their answers, and whether these were given before."""
+    texts = rows.tokenize(chunk)
+    answers = store.find(texts)
+    was_found = answers is not None
+    if answers is None:
+        progress.begin_chunk(len(chunk))
+        answers = rows.answer(texts, on_event=progress.inside_chunk)
+        store.keep(texts, answers)
+    progress.end_chunk(len(chunk))
+    return rows.append(chunk, texts, answers), was_found

@@ -72,5 +72,6 @@ def locate_prediction(config: PredictConfig) -> None:
         LastTokenError: one of them is missing.
     """
     model_folder(config.run)
-    if config.input != STDIN:
-        find_path(config.input)
+    for path in config.input:
+        if path != STDIN:
+            find_path(path)

@@ -1,0 +1,1 @@
+"""Out of the house: a fitted classifier at work elsewhere, each way an extra."""
