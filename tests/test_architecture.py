@@ -18,7 +18,8 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # Top to bottom: a module imports from its own stage and from those before it.
 STAGES = (
     "errors", "events", "settings", "template", "config", "versions", "durable", "launch", "data",
-    "model", "inference", "evaluation", "training", "estimator", "tune", "runs", "cli",
+    "model", "inference", "evaluation", "training", "estimator", "tune", "runs", "deploy",
+    "cli",
 )  # fmt: skip
 ENTRANCES = {"__init__", "__main__"}  # they hand out names of all stages
 
@@ -34,12 +35,15 @@ OWNERS = {
     "jinja2": {"evaluation"},
     "markupsafe": {"evaluation"},  # comes with jinja2
     "matplotlib": {"evaluation"},
+    "onnx": {"deploy"},
+    "onnxruntime": {"deploy"},
+    "onnxscript": {"deploy"},
     "optuna": {"tune"},
     "peft": {"model"},
     "pyarrow": {"data"},
     "rich": {"cli"},
     "safetensors": {"model", "training"},
-    "tokenizers": {"model"},
+    "tokenizers": {"deploy", "model"},
     "transformers": {"model"},
     "tyro": {"cli"},
 }

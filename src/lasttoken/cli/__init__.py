@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from lasttoken import __version__
 from lasttoken.cli.arguments import parse
+from lasttoken.cli.deployed import predict_exported, run_export_command
 from lasttoken.cli.output import (
     check_standard_output,
     drop_standard_output,
@@ -42,6 +43,7 @@ from lasttoken.config import (
     CheckConfig,
     CompareConfig,
     EvaluateConfig,
+    ExportConfig,
     PredictConfig,
     RerunConfig,
     TrainConfig,
@@ -234,6 +236,10 @@ def _evaluate(config: EvaluateConfig, screen: Screen, command: Sequence[str]) ->
 
 def _predict(config: PredictConfig, screen: Screen, command: Sequence[str]) -> int:
     del command
+    from lasttoken.deploy.light.record import is_exported
+
+    if is_exported(config.run):
+        return predict_exported(config, screen)
     from lasttoken.runs.preflight import locate_prediction
 
     locate_prediction(config)
@@ -271,4 +277,7 @@ COMMANDS = {
     "rerun": _Command(RerunConfig, _rerun, "RUN [--output-dir NEW]"),
     "tune": _Command(TuneConfig, _tune, "DATA [--minutes 30] [--model gpt2] ..."),
     "check": _Command(CheckConfig, _check, "DATA [--test FILE] [--model gpt2]"),
+    "export": _Command(
+        ExportConfig, run_export_command, "RUN [--format onnx-int8] [--output FOLDER]"
+    ),
 }

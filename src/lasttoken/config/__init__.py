@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from typing_extensions import Doc
 
-from lasttoken.config.finished import CompareConfig, RerunConfig
+from lasttoken.config.finished import CompareConfig, ExportConfig, RerunConfig
 from lasttoken.config.tasks import LabelColumns, LabelOrder, LabelSeparator, Task, check_task
 from lasttoken.errors import ConfigError
 from lasttoken.settings import Sampling, check_learning, check_ranges, parse_depth
@@ -20,7 +20,8 @@ from lasttoken.template import LongTexts, check_reading
 
 __all__ = [
     "DEFAULT_MODEL", "CheckConfig", "CompareConfig", "EvaluateConfig", "ExplainMethod",
-    "InputFormat", "PrecisionName", "PredictConfig", "RerunConfig", "TrainConfig", "TuneConfig",
+    "ExportConfig", "InputFormat", "PrecisionName", "PredictConfig", "RerunConfig",
+    "TrainConfig", "TuneConfig",
 ]  # fmt: skip
 
 PrecisionName = Literal["auto", "fp32", "bf16"]

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lasttoken.data.labels import LabelSpec
 from lasttoken.data.tasks import name_of
 from lasttoken.data.written import LabelKind, join_set
 from lasttoken.errors import ConfigError
@@ -23,14 +22,30 @@ _Decisions = NDArray[Any]
 _Probs = NDArray[np.float64]
 
 
-def answer_column_names(labels: LabelSpec) -> tuple[str, ...]:
+class LabelNames(Protocol):
+    """The labels of a model, exported or not; see `LabelSpec`."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """C label strings in the order of their ids."""
+
+    @property
+    def kind(self) -> LabelKind:
+        """Of the task."""
+
+    @property
+    def separator(self) -> str:
+        """Between the labels of a set."""
+
+
+def answer_column_names(labels: LabelNames) -> tuple[str, ...]:
     """Return the names of the columns, in their order."""
     form = _FORMS[labels.kind]
     return (*form.names, *(f"probability_{label}" for label in labels.labels if form.has_probs))
 
 
 def answer_columns(
-    labels: LabelSpec, probs: NDArray[np.float64], decisions: NDArray[Any]
+    labels: LabelNames, probs: NDArray[np.float64], decisions: NDArray[Any]
 ) -> list[dict[str, Any]]:
     """Return the columns of each text.
 
@@ -47,7 +62,7 @@ def answer_columns(
     ]
 
 
-def refuse_other_kinds(labels: LabelSpec, flag: str, kinds: Sequence[LabelKind]) -> None:
+def refuse_other_kinds(labels: LabelNames, flag: str, kinds: Sequence[LabelKind]) -> None:
     """Refuse a flag that has no meaning for a task.
 
     Raises:
@@ -61,16 +76,16 @@ def refuse_other_kinds(labels: LabelSpec, flag: str, kinds: Sequence[LabelKind])
         )
 
 
-def _of_one_label(labels: LabelSpec, probs: _Probs, decision: Any) -> tuple[Any, ...]:  # noqa: ANN401 - by kind
+def _of_one_label(labels: LabelNames, probs: _Probs, decision: Any) -> tuple[Any, ...]:  # noqa: ANN401 - by kind
     return labels.labels[decision], float(probs[decision]), *probs.tolist()
 
 
-def _of_sets(labels: LabelSpec, probs: _Probs, decision: Any) -> tuple[Any, ...]:  # noqa: ANN401 - by kind
+def _of_sets(labels: LabelNames, probs: _Probs, decision: Any) -> tuple[Any, ...]:  # noqa: ANN401 - by kind
     given = (name for name, is_given in zip(labels.labels, decision, strict=True) if is_given)
     return join_set(given, labels.separator), *probs.tolist()
 
 
-def _of_numbers(labels: LabelSpec, probs: _Probs, decision: Any) -> tuple[Any, ...]:  # noqa: ANN401 - by kind
+def _of_numbers(labels: LabelNames, probs: _Probs, decision: Any) -> tuple[Any, ...]:  # noqa: ANN401 - by kind
     return (float(decision),)
 
 
@@ -80,7 +95,7 @@ class _Form:
 
     names: tuple[str, ...]
     has_probs: bool
-    values: Callable[[LabelSpec, _Probs, Any], tuple[Any, ...]]
+    values: Callable[[LabelNames, _Probs, Any], tuple[Any, ...]]
 
 
 _ONE_LABEL = _Form(("predicted_label", "predicted_probability"), True, _of_one_label)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -11,25 +10,15 @@ from typing import Any
 import numpy as np
 
 from lasttoken.config import PredictConfig
-from lasttoken.data.columns import choose_columns
-from lasttoken.data.labels import LabelSpec
-from lasttoken.data.readers import RowReader, iter_rows
+from lasttoken.data.readers import iter_rows
 from lasttoken.data.writers import open_writer
-from lasttoken.errors import ConfigError, DatasetError
 from lasttoken.estimator import TextClassifier
-from lasttoken.evaluation.abstaining import choose_level
-from lasttoken.evaluation.decisions import Decisions
 from lasttoken.events import EventCallback, Note, Progress
-from lasttoken.inference.predictor import check_pairs_fit
 from lasttoken.model.device import resolve_device, resolve_precision
 from lasttoken.model.location import model_folder
-from lasttoken.model.record import ModelRecord
-from lasttoken.runs.answer_columns import (
-    answer_column_names,
-    answer_columns,
-    refuse_other_kinds,
-)
+from lasttoken.runs.answer_columns import answer_column_names, answer_columns
 from lasttoken.runs.answers import Answers, AnswerStore
+from lasttoken.runs.asked import abstaining_threshold, check_flags, refuse_clashes, text_columns
 from lasttoken.runs.facts import weights_sha256
 from lasttoken.training.preparation import tell_reading_path
 
@@ -79,22 +68,16 @@ def run_prediction(config: PredictConfig, *, on_event: EventCallback) -> Predict
         config.run, precision=config.precision, device=config.device
     )
     tell_reading_path(classifier.loaded_, on_event)
-    columns = _text_columns(config, reader, classifier.loaded_.record, on_event)
+    columns = text_columns(config, reader, classifier.loaded_.record, on_event)
     reader.require(*columns)
     labels = classifier.loaded_.classifier.labels
-    _check_flags(config, labels)
-    threshold = _threshold(config, classifier.loaded_.record, on_event)
+    check_flags(config, labels)
+    threshold = abstaining_threshold(config, classifier.loaded_.record, on_event)
     reads_windows = classifier.loaded_.record.reading.window_length is not None
     last = _LAST_COLUMNS if not reads_windows else (*_LAST_COLUMNS, _NUM_WINDOWS)
     last = last if threshold is None else (*last, _ABSTAINED)
     added = (*answer_column_names(labels), *last)
-    clashes = [column for column in added if column in reader.columns]
-    if clashes:
-        raise DatasetError(
-            f"{config.input}: has a column {clashes[0]!r} of its own",
-            expected="none of the columns that predict appends: " + ", ".join(added[:4]) + " ...",
-            remedy=f"rename column {clashes[0]!r}",
-        )
+    refuse_clashes(config, reader, added)
     # The head contains the temperature; times it, logits are what training left.
     temperature = classifier.loaded_.record.temperature if config.uncalibrated else 1.0
     context = _context(classifier, temperature) if config.output else {}
@@ -131,81 +114,6 @@ def run_prediction(config: PredictConfig, *, on_event: EventCallback) -> Predict
     return PredictOutcome(
         num_texts, num_truncated, num_found, None if threshold is None else num_abstained
     )
-
-
-def _text_columns(
-    config: PredictConfig, reader: RowReader, record: ModelRecord, on_event: EventCallback
-) -> tuple[str, ...]:
-    """Return the columns of the text and, if there is one, of the second text.
-
-    The one given, else that of training; the text's, if that is not there, is guessed.
-
-    Raises:
-        DatasetError: no such column, or the model was not trained on texts that come like this.
-    """
-    known = record.text_column if record.text_column in reader.columns else None
-    chosen = choose_columns(
-        reader.columns,
-        reader.sample,
-        config.text_column or known,
-        None,
-        config.text_pair_column or record.text_pair_column,
-        need_label=False,
-        source=reader.name,
-        on_event=on_event,
-    )
-    check_pairs_fit(record.reading, has_pairs=chosen.pair is not None)
-    return (chosen.text,) if chosen.pair is None else (chosen.text, chosen.pair)
-
-
-def _check_flags(config: PredictConfig, labels: LabelSpec) -> None:
-    """Check that the flags have a meaning for the model's task.
-
-    Raises:
-        ConfigError: one has none.
-    """
-    for flag, value in (
-        ("--abstain-below", config.abstain_below),
-        ("--target-accuracy", config.target_accuracy),
-    ):
-        if value is not None:
-            refuse_other_kinds(labels, f"{flag} {value}", ("single_label", "ordinal"))
-    if config.uncalibrated:  # thresholds of sets are for calibrated probabilities
-        refuse_other_kinds(labels, "--uncalibrated", ("single_label", "ordinal"))
-
-
-def _threshold(config: PredictConfig, record: ModelRecord, on_event: EventCallback) -> float | None:
-    """Return the probability below which a text is left to a person; None if nobody asked.
-
-    Raises:
-        ConfigError: no threshold promises the wished accuracy.
-    """
-    wished = config.target_accuracy
-    if wished is None:
-        return config.abstain_below
-    found = Decisions.from_record(record.temperature, record.coverage_levels, record.thresholds)
-    level = choose_level(found.coverage_levels, wished)
-    if level is None:
-        most = max((each.promised for each in found.coverage_levels), default=None)
-        known = (
-            "no threshold at all" if most is None else f"at most {math.floor(1000 * most) / 1000}"
-        )
-        raise ConfigError(
-            f"--target-accuracy {wished}: the model's validation examples promise {known}",
-            expected="an accuracy that a threshold was found for in training",
-            remedy="--abstain-below P, or train with more validation examples"
-            if most is None
-            else f"--target-accuracy {math.floor(1000 * most) / 1000}, or train with more "
-            "validation examples",
-        )
-    on_event(
-        Note(
-            f"target accuracy {wished}: texts below {level.threshold:.4f} are left to a person; "
-            f"{level.coverage:.1%} of the validation examples were answered, "
-            f"{level.num_right / level.num_answered:.1%} of these rightly"
-        )
-    )
-    return level.threshold
 
 
 def _context(classifier: TextClassifier, temperature: float) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lasttoken.config import EvaluateConfig, PredictConfig, TrainConfig, TuneConfig
+from lasttoken.config import EvaluateConfig, ExportConfig, PredictConfig, TrainConfig, TuneConfig
 from lasttoken.data.files import STDIN, find_path
 from lasttoken.data.readers import locate_data
 from lasttoken.launch import process_rank
@@ -74,3 +74,14 @@ def locate_prediction(config: PredictConfig) -> None:
     model_folder(config.run)
     if config.input != STDIN:
         find_path(config.input)
+
+
+def locate_export(config: ExportConfig) -> None:
+    """Check the run, then the data; read and write nothing.
+
+    Raises:
+        LastTokenError: one of them is missing, or a Hub name cannot be had.
+    """
+    model_folder(config.run)
+    if config.data is not None:
+        locate_data(config.data)
