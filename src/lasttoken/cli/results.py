@@ -154,7 +154,7 @@ def comparison_text(folder: Path, content: Mapping[str, Any]) -> str:
 def export_text(folder: Path, export_format: str, checks: Mapping[str, Any]) -> str:
     """Return what was compared before an export was written, and where it is."""
     share, probes = checks["labels_equal"], checks["probes_difference"]
-    size, whole = checks["bytes"], checks["weights_bytes"]
+    size, whole = checks["exported_bytes"], checks["weights_bytes"]
     speed = checks["milliseconds"] / checks["exported_milliseconds"]
     rows = [
         ("labels equal", "n/a" if share is None else f"{share:.2%}"),

@@ -25,7 +25,9 @@ LARGEST_SCORE_DIFFERENCE = 1e-4  # of fp32: of probabilities, and of logits for 
 LEAST_LABELS_EQUAL = 0.98
 LARGEST_ACCURACY_DIFFERENCE = 0.01
 # Of int8: rounding to 8 bits turns the last bit of fp32 into a 127th of a block's largest.
-LARGEST_BATCH_DIFFERENCE = {"onnx": 1e-4, "onnx-int8": 1e-2}
+LARGEST_BATCH_DIFFERENCE = {"onnx": 1e-4, "onnx-int8": 1e-3}
+LARGEST_INT8_SIZE = 0.35  # of the weights in fp32, beside the graph itself
+_GRAPH_BYTES = 1_000_000
 FEW_TEXTS = 100  # fewer say little about a share of 98 %
 
 _NUM_ALONE = 50  # texts that are answered alone as well
@@ -60,6 +62,8 @@ class Comparison:
         probes_difference: largest difference of one of their scores; None where none was answered.
         milliseconds: median time of a text alone, torch in fp32.
         exported_milliseconds: likewise of the exported one.
+        weights_bytes: of the weights in fp32.
+        exported_bytes: of the exported graph with its weights.
     """
 
     texts: str
@@ -78,6 +82,8 @@ class Comparison:
     probes_difference: float | None
     milliseconds: float
     exported_milliseconds: float
+    weights_bytes: int
+    exported_bytes: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON holds it."""
@@ -89,6 +95,7 @@ def compare(
     exported: LightClassifier,
     checked: CheckTexts,
     *,
+    exported_bytes: int,
     on_event: EventCallback = ignore,
 ) -> Comparison:
     """Let both answer the same texts.
@@ -97,6 +104,7 @@ def compare(
         classifier: fp32 on the CPU.
         exported: made of it.
         checked: labeled texts.
+        exported_bytes: of the exported graph.
         on_event: hears progress.
 
     Raises:
@@ -146,6 +154,8 @@ def compare(
         probes_difference=float((apart / size).max()) if apart.size else None,
         milliseconds=_milliseconds(classifier.predict_logits, timed),
         exported_milliseconds=_milliseconds(exported.predict_logits, timed),
+        weights_bytes=sum(4 * w.numel() for w in classifier.loaded_.classifier.parameters()),
+        exported_bytes=exported_bytes,
     )
 
 
@@ -170,6 +180,8 @@ def faults_of(found: Comparison, export_format: ExportFormat) -> list[str]:
         ):
             if not difference <= LARGEST_SCORE_DIFFERENCE:
                 faults.append(f"{name} differs by {difference:.2g}")
+    elif found.exported_bytes > LARGEST_INT8_SIZE * found.weights_bytes + _GRAPH_BYTES:
+        faults.append(f"{found.exported_bytes / found.weights_bytes:.2f} of the weights in fp32")
     if found.accuracy is not None and found.exported_accuracy is not None:
         difference = found.exported_accuracy - found.accuracy
         if not abs(difference) <= LARGEST_ACCURACY_DIFFERENCE + _ROUNDING:
@@ -183,7 +195,8 @@ def expected_of(export_format: ExportFormat) -> str:
         return f"every score and logit within {LARGEST_SCORE_DIFFERENCE:g} of the model's in torch"
     return (
         f"{LEAST_LABELS_EQUAL:.0%} of the labels equal, accuracy within "
-        f"{100 * LARGEST_ACCURACY_DIFFERENCE:.0f} point, and the same answer alone and in a batch"
+        f"{100 * LARGEST_ACCURACY_DIFFERENCE:.0f} point, the same answer alone and in a batch, "
+        f"and a size of at most {LARGEST_INT8_SIZE:g} of the weights in fp32"
     )
 
 

@@ -47,7 +47,7 @@ class ExportOutcome:
     Attributes:
         folder: of the exported model.
         export_format: "onnx" or "onnx-int8".
-        checks: what was compared; see `comparison.Comparison`, and the sizes in bytes.
+        checks: what was compared, as `comparison.Comparison` names it.
     """
 
     folder: Path
@@ -113,10 +113,9 @@ def run_export(config: ExportConfig, *, on_event: EventCallback) -> ExportOutcom
         del graph
         _tell(on_event, 3)
         exported = LightClassifier.from_folder(unfinished)
-        found = compare(classifier, exported, checked, on_event=on_event)
-        _tell(on_event, 4)
         num_bytes = (unfinished / GRAPH_NAME).stat().st_size
-        checks = {**found.to_dict(), "bytes": num_bytes, "weights_bytes": 4 * num_weights}
+        found = compare(classifier, exported, checked, exported_bytes=num_bytes, on_event=on_event)
+        _tell(on_event, 4)
         faults = faults_of(found, config.format)
         if faults:
             raise RunError(
@@ -126,7 +125,7 @@ def run_export(config: ExportConfig, *, on_event: EventCallback) -> ExportOutcom
                 remedy="--format onnx" if as_int8 else "predict with the run itself",
             )
         with telling(target):
-            record = replace(record, checks=checks)
+            record = replace(record, checks=found.to_dict())
             (unfinished / RECORD_NAME).write_bytes(record.to_json())
             if is_exported(target):
                 remove_folder(target)
@@ -135,7 +134,7 @@ def run_export(config: ExportConfig, *, on_event: EventCallback) -> ExportOutcom
             place_folder(unfinished, target)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return ExportOutcome(target, config.format, checks)
+    return ExportOutcome(target, config.format, found.to_dict())
 
 
 def _graph(
