@@ -17,8 +17,8 @@ from lasttoken.model.folder import load_for_training, save_model_folder
 LIMIT = 64  # positions of the tiny decoders
 LABELS = LabelSpec(("bad", "fair", "good"))
 END_OF_TEXT = "<|endoftext|>"
-TEXTS = [f"{start} film number {n}, {end}" for n in range(20)
-         for start, end in (("a fine", "seen twice"), ("no", "never again!"), ("so so", "ok"))]  # fmt: skip
+_STARTS = (("a fine", "seen twice"), ("no", "never again!"), ("so so", "ok"))
+TEXTS = [f"{start} film number {n}, {end}" for n in range(20) for start, end in _STARTS]
 UNUSUAL = ["", " ", END_OF_TEXT, f"good {END_OF_TEXT}", f"{END_OF_TEXT} good", "<s>", "é好🙂",
            "x" * 63, "x" * 64, "x" * 65, "word " * 60, "\n\t\r\n"]  # fmt: skip
 

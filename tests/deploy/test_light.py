@@ -101,6 +101,14 @@ def test_a_text_of_only_the_marker_of_the_end_is_text_and_an_empty_one_is_that_t
     assert len({tuple(row) for row in probs.round(4).tolist()}) == 3
 
 
+def test_what_is_no_text_is_refused_by_name(exported: Path) -> None:
+    light = LightClassifier.from_folder(exported)
+    for wrong in ("half \ud800", None, 3):
+        with pytest.raises(DatasetError, match="no string of whole characters"):
+            light.predict_probs(["a", wrong])
+    assert light.predict(["a"])
+
+
 def test_an_exported_classifier_answers_as_in_torch(exported: Path) -> None:
     light = LightClassifier.from_folder(exported)
     clf = in_torch(exported.parent / "model")

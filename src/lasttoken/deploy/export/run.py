@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ from lasttoken.versions import package_versions
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _STEPS = 4  # trace, write, load, compare: what progress counts
 
 
@@ -166,7 +168,7 @@ def _record(loaded: LoadedModel, config: ExportConfig) -> ExportRecord:
         export_format=config.format,
         model=record.model,
         source_weights_sha256=weights_sha256(loaded.classifier.hf_model),
-        versions=package_versions(),
+        versions={**package_versions(), **{name: metadata.version(name) for name in _PACKAGES}},
     )
 
 

@@ -8,6 +8,7 @@ So a text is computed alike whatever stands beside it.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -65,10 +66,16 @@ class LightClassifier:
         Raises:
             BackboneError: a file is missing, damaged or another than the record names, or the
                 graph has weights in other files or cannot be run.
-            ConfigError: onnxruntime is not installed.
+            ConfigError: onnxruntime is not installed, or ftfy, where texts are repaired.
         """
         path = Path(folder).expanduser()
         record = read_export(path)
+        if record.fix_text and importlib.util.find_spec("ftfy") is None:
+            raise ConfigError(
+                f"{path}: was trained on texts that ftfy repaired, which is not installed",
+                expected="what repairs texts at prediction as in training",
+                remedy="pip install ftfy",
+            )
         refuse_external_data(path / GRAPH_NAME)
         tokenizer = LightTokenizer.from_file(
             path / TOKENIZER_NAME, record.reading, record.end_of_text_id

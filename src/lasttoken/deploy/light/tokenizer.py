@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lasttoken.errors import BackboneError
+from lasttoken.errors import BackboneError, DatasetError
 from lasttoken.model.reading import Reading
 
 
@@ -68,6 +68,9 @@ class LightTokenizer:
             truncation: cut to `max_length` tokens, the longer of two texts first.
             max_length: tokens.
             settings: others that a tokenizer of transformers takes; here they are always so.
+
+        Raises:
+            DatasetError: a text is no string, or holds half a character.
         """
         del settings
         if truncation:
@@ -77,6 +80,12 @@ class LightTokenizer:
         try:
             inputs = texts if pairs is None else list(zip(texts, pairs, strict=True))
             encoded = self._backend.encode_batch(inputs, add_special_tokens=add_special_tokens)
+        except TypeError as error:  # half a character too, as JSON may hold one
+            raise DatasetError(
+                "a text that is no string of whole characters",
+                expected="strings without lone surrogates",
+                remedy='text.encode("utf-8", "replace").decode()',
+            ) from error
         finally:
             if truncation:
                 self._backend.no_truncation()
