@@ -13,7 +13,7 @@ import torch
 from exports import LIMIT, save_classifier
 
 from lasttoken.deploy.export.graph import trace
-from lasttoken.deploy.export.int8 import to_int8
+from lasttoken.deploy.export.int8 import quantize_blocks, to_int8
 from lasttoken.inference.prediction import predict_logits
 from lasttoken.model.folder import load_for_prediction
 from lasttoken.model.plain import PLAIN_FAMILIES, load_plain
@@ -136,3 +136,18 @@ def test_the_file_in_8_bits_is_at_most_0_35_of_fp32(family: str, tmp_path: Path)
     graph = trace(plain, LIMIT)
     whole = graph.ByteSize()
     assert to_int8(graph).ByteSize() <= 0.35 * whole
+
+
+@pytest.mark.parametrize("width", [64, 50], ids=["in blocks", "no multiple of 32"])
+def test_a_table_in_8_bits_is_within_half_a_step_of_each_block(width: int) -> None:
+    table = np.random.default_rng(0).normal(size=(7, width)).astype(np.float32)
+    table[0], table[1, 3] = 0, 1_000.0
+    values, scales = quantize_blocks(table)
+    assert values.dtype == np.int8
+    assert values.shape == ((7, 2, 32) if width == 64 else (7, 1, 50))
+    found = (values * scales).reshape(table.shape)
+    steps = np.broadcast_to(scales, values.shape).reshape(table.shape)
+    assert (np.abs(found - table) <= steps * 0.5001).all()
+    assert found[1, 3] == pytest.approx(1_000)
+    if width == 64:
+        assert np.abs(found[1, 32:] - table[1, 32:]).max() < 0.02, "its own block is not disturbed"

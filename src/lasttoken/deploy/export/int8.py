@@ -1,7 +1,7 @@
-"""Matrices in 8 bits: products in blocks of 32 weights with a scale each, embeddings a row each.
+"""Matrices in 8 bits: in blocks of 32 weights, each block with a scale of its own.
 
-    MatMul(x, W)         -> MatMulNBits(x, W8, scales)            a scale for 32 weights of a column
-    Gather(E, ids)       -> Cast(Gather(E8, ids)) * Gather(scales, ids)      a scale for each row
+    MatMul(x, W)      -> MatMulNBits(x, W8, scales)
+    Gather(E, ids)    -> Cast(Gather(E8, ids)) * Gather(scales, ids)
 
 `MatMulNBits` with accuracy level 4 rounds what it multiplies to 8 bits as well, in blocks of each
 token: so a text's answer does not depend on the texts beside it, as it does where one scale is
@@ -26,6 +26,7 @@ BLOCK_SIZE = 32  # weights that share a scale
 ACCURACY_LEVEL = 4  # of MatMulNBits: products of 8-bit numbers
 LEAST_SHARE = 0.95  # of the bytes of matrices that must have become 8 bits
 _HEAD = "score.weight"
+_ROWS = "lasttoken_embedding_rows"  # a shape: as many texts and tokens as came in
 
 
 def to_int8(model: ModelProto) -> ModelProto:
@@ -71,11 +72,19 @@ def to_int8(model: ModelProto) -> ModelProto:
     return quantized
 
 
-def quantize_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Return a table (V, H) in 8 bits, and the scale (V, 1) of each row: row = int8 * scale."""
-    scales = np.abs(table).max(axis=1, keepdims=True) / 127
+def quantize_blocks(
+    table: NDArray[np.float32],
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Return a table (V, H) in 8 bits (V, H / b, b), and the scale (V, H / b, 1) of each block.
+
+    A block is int8 * scale; b is 32, or H where that is no multiple of 32.
+    """
+    height, width = table.shape
+    size = BLOCK_SIZE if width % BLOCK_SIZE == 0 else width
+    blocks = table.reshape(height, width // size, size)
+    scales = np.abs(blocks).max(axis=2, keepdims=True) / 127
     scales[scales == 0] = 1
-    return np.rint(table / scales).astype(np.int8), scales.astype(np.float32)
+    return np.rint(blocks / scales).astype(np.int8), scales.astype(np.float32)
 
 
 def _matrices(model: ModelProto) -> Mapping[str, int]:
@@ -106,17 +115,19 @@ def _quantize_embeddings(model: ModelProto) -> None:
         if node.op_type != "Gather" or node.input[0] not in tables or _axis(node) != 0:
             nodes.append(node)
             continue
-        (name, ids), (output,) = node.input, node.output
+        (name, ids), (output,) = node.input, node.output  # ids (B, L)
         nodes += [
             helper.make_node("Gather", [f"{name}_Q8", ids], [f"{output}_Q8"], axis=0),
             helper.make_node("Cast", [f"{output}_Q8"], [f"{output}_cast"], to=TensorProto.FLOAT),
             helper.make_node("Gather", [f"{name}_scales", ids], [f"{output}_scales"], axis=0),
-            helper.make_node("Mul", [f"{output}_cast", f"{output}_scales"], [output]),
+            helper.make_node("Mul", [f"{output}_cast", f"{output}_scales"], [f"{output}_blocks"]),
+            helper.make_node("Reshape", [f"{output}_blocks", _ROWS], [output]),  # (B, L, H)
         ]
         looked_up.add(name)
     kept = [each for each in model.graph.initializer if each.name not in looked_up]
+    kept.append(numpy_helper.from_array(np.array([0, 0, -1], dtype=np.int64), _ROWS))
     for name in sorted(looked_up):
-        values, scales = quantize_rows(numpy_helper.to_array(tables[name]))
+        values, scales = quantize_blocks(numpy_helper.to_array(tables[name]))
         kept.append(numpy_helper.from_array(values, f"{name}_Q8"))
         kept.append(numpy_helper.from_array(scales, f"{name}_scales"))
     del model.graph.initializer[:]

@@ -2,7 +2,7 @@
 
     input_ids (B, L), attention_mask (B, L) -> model.onnx -> logits (B, C)
 
-Rows are padded on the right to a multiple of 16 tokens, and only rows of one length ride together.
+Rows are padded on the right to a multiple of 4 tokens, and only rows of one length ride together.
 So a text is computed alike whatever stands beside it.
 """
 
@@ -31,7 +31,7 @@ from lasttoken.model.tokens import TokenizedTexts, tokenize
 # As `inference.prediction`: enough rows to fill the matrix kernels, few enough to stay in memory.
 MAX_TOKENS_PER_BATCH = 4_096
 
-_LENGTH_STEP = 16
+_LENGTH_STEP = 4
 _FILLER_TOKEN = 0  # behind a text, read by nobody
 
 
