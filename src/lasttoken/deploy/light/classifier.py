@@ -30,6 +30,7 @@ from lasttoken.model.tokens import TokenizedTexts, tokenize
 
 # As `inference.prediction`: enough rows to fill the matrix kernels, few enough to stay in memory.
 MAX_TOKENS_PER_BATCH = 4_096
+_MOST_SQUARES = 2**21  # tokens x tokens of a batch's attention: of long texts, few at a time
 
 _LENGTH_STEP = 4
 _FILLER_TOKEN = 0  # behind a text, read by nobody
@@ -204,9 +205,9 @@ class LightClassifier:
 def _batches(padded: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     """Share out rows into batches of one padded length, the longest first."""
     for length in np.unique(padded)[::-1].tolist():
+        size = max(1, min(MAX_TOKENS_PER_BATCH // length, _MOST_SQUARES // length**2))
         places = np.flatnonzero(padded == length)
-        yield from np.split(places, range(size := max(1, MAX_TOKENS_PER_BATCH // length),
-                                          len(places), size))  # fmt: skip
+        yield from np.split(places, range(size, len(places), size))
 
 
 def _num_processors() -> int:
