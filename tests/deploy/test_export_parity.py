@@ -127,7 +127,18 @@ def onnx_float() -> int:
     return TensorProto.FLOAT
 
 
-@pytest.mark.parametrize("family", PLAIN_FAMILIES)
+def test_a_graph_holds_no_source_and_no_path_of_the_machine(exported: Exported) -> None:
+    import lasttoken
+
+    for graph in exported.graph.values():
+        content = graph.SerializeToString()
+        for trace_of_us in (b".py", b"File ", str(Path(lasttoken.__file__).parent).encode()):
+            assert trace_of_us not in content
+
+
+@pytest.mark.parametrize(
+    "family", ["gpt2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("llama", "qwen3"))]
+)
 def test_the_file_in_8_bits_is_at_most_0_35_of_fp32(family: str, tmp_path: Path) -> None:
     sizes = {"n_embd": 256} if family == "gpt2" else {
         "hidden_size": 256, "intermediate_size": 512, "head_dim": 64}  # fmt: skip

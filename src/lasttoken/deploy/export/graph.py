@@ -96,6 +96,7 @@ def trace(model: PlainClassifier, max_length: int) -> ModelProto:
             remedy="another version of torch and onnxscript: pip install -c constraints.txt ...",
         ) from error
     _refuse_fixed_shapes(graph)
+    _remove_traces(graph)
     return graph
 
 
@@ -129,3 +130,14 @@ def _refuse_fixed_shapes(graph: ModelProto) -> None:
                 remedy="another version of torch and onnxscript: pip install -c constraints.txt "
                 "...",
             )
+
+
+def _remove_traces(graph: ModelProto) -> None:
+    """Remove what the tracer notes beside the graph: lines of source, paths of this machine."""
+    inner = graph.graph
+    for each in (inner, *inner.node, *inner.initializer, *inner.input, *inner.output):
+        each.ClearField("metadata_props")
+        each.ClearField("doc_string")
+    inner.ClearField("value_info")  # shapes in between; the runtime finds them again
+    graph.ClearField("metadata_props")
+    graph.ClearField("doc_string")

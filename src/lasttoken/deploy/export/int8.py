@@ -134,8 +134,6 @@ def _quantize_embeddings(model: ModelProto) -> None:
     model.graph.initializer.extend(kept)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    # Shapes that the tracer noted of what is gone; the runtime finds them again.
-    del model.graph.value_info[:]
 
 
 def _axis(node: NodeProto) -> int:
