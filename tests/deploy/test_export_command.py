@@ -17,6 +17,7 @@ from conftest import REVIEWS, Command, Outcome, hash_folder, write_reviews
 from lasttoken.data.labels import LabelSpec
 from lasttoken.deploy.export import run as export_module
 from lasttoken.deploy.light.record import RECORD_NAME, file_sha256
+from lasttoken.runs.record import open_run_folder
 
 FILES = {"model.onnx", "tokenizer.json", RECORD_NAME}
 
@@ -298,6 +299,12 @@ def test_flags_that_an_export_has_settled_are_refused(lasttoken: Command, tmp_pa
             expected="the precision it was exported with, on the CPU",
             remedy=f"leave {flag} out, or predict with the run itself",
         )
+    check_refused(
+        lasttoken("evaluate", folder, data),
+        found=f"{folder}: an exported model, without weights that torch could read",
+        expected="a run folder",
+        remedy="the run that it was exported from",
+    )
     rows = read_csv(lasttoken("predict", folder, data, "--abstain-below", "0.9").out)
     assert {row["abstained"] for row in rows} == {"true", "false"}
     target = tmp_path / "labels.jsonl"
@@ -323,3 +330,13 @@ def test_no_command_of_export_opens_a_socket(
         == 0
     )
     assert opened_sockets == []
+
+
+def test_a_run_that_is_made_anew_loses_the_exports_of_the_old_one(
+    run_copy: Path,
+) -> None:
+    (run_copy / "exported" / "onnx").mkdir(parents=True)
+    (run_copy / "exported" / "onnx" / RECORD_NAME).write_text("{}")
+    record = json.loads((run_copy / "run.json").read_text())
+    open_run_folder(run_copy, record)
+    assert not (run_copy / "exported").exists()

@@ -236,7 +236,7 @@ def _evaluate(config: EvaluateConfig, screen: Screen, command: Sequence[str]) ->
 
 def _predict(config: PredictConfig, screen: Screen, command: Sequence[str]) -> int:
     del command
-    from lasttoken.deploy.light.record import is_exported
+    from lasttoken.model.location import is_exported
 
     if is_exported(config.run):
         return predict_exported(config, screen)

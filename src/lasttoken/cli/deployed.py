@@ -12,9 +12,11 @@ from lasttoken.config import ExportConfig, PredictConfig
 def run_export_command(config: ExportConfig, screen: Screen, command: Sequence[str]) -> int:
     """Export a run, and show how it compares."""
     del command
+    from lasttoken.deploy.export.output import export_folder
     from lasttoken.runs.preflight import locate_export
 
     locate_export(config)
+    export_folder(config)
     screen.start()
     from lasttoken.deploy.export.run import run_export
 

@@ -15,6 +15,7 @@ from lasttoken.data.tasks import name_of
 from lasttoken.deploy.export.comparison import FEW_TEXTS, compare, expected_of, faults_of
 from lasttoken.deploy.export.graph import LARGEST_FILE, check_exportable, trace
 from lasttoken.deploy.export.int8 import to_int8
+from lasttoken.deploy.export.output import export_folder
 from lasttoken.deploy.export.texts import read_check_texts
 from lasttoken.deploy.light.classifier import LightClassifier
 from lasttoken.deploy.light.record import (
@@ -23,14 +24,13 @@ from lasttoken.deploy.light.record import (
     TOKENIZER_NAME,
     ExportRecord,
     file_sha256,
-    is_exported,
 )
 from lasttoken.durable import place_folder, remove_folder, telling
 from lasttoken.errors import BackboneError, ConfigError, RunError
 from lasttoken.estimator import TextClassifier
 from lasttoken.events import EventCallback, Note, Progress
 from lasttoken.model.folder import LoadedModel
-from lasttoken.model.location import model_folder
+from lasttoken.model.location import is_exported, model_folder
 from lasttoken.model.plain import load_plain, refuse_other_families
 from lasttoken.runs.facts import weights_sha256
 from lasttoken.versions import package_versions
@@ -55,27 +55,6 @@ class ExportOutcome:
     folder: Path
     export_format: str
     checks: Mapping[str, Any]
-
-
-def export_folder(config: ExportConfig) -> Path:
-    """Return the folder that will be written.
-
-    Raises:
-        RunError: it holds something, and may not be replaced.
-    """
-    default = Path(config.run).expanduser() / "exported" / config.format
-    folder = default if config.output is None else Path(config.output).expanduser()
-    if not folder.exists() and not folder.is_symlink():
-        return folder
-    is_empty = folder.is_dir() and not any(folder.iterdir())
-    is_ours = is_exported(folder) and not folder.is_symlink()
-    if is_empty or (is_ours and config.overwrite):
-        return folder
-    raise RunError(
-        f"{folder}: " + ("exported already" if is_ours else "already there, and no exported model"),
-        expected="a new folder",
-        remedy="--overwrite, to export anew" if is_ours else "another --output",
-    )
 
 
 def run_export(config: ExportConfig, *, on_event: EventCallback) -> ExportOutcome:

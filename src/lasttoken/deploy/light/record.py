@@ -18,10 +18,11 @@ from typing import Any, Literal, get_args
 
 from lasttoken.data.written import SEPARATOR, LabelKind
 from lasttoken.errors import BackboneError
+from lasttoken.model.location import EXPORT_RECORD_NAME
 from lasttoken.model.reading import Reading
 
 FORMAT = 1
-RECORD_NAME = "lasttoken-export.json"
+RECORD_NAME = EXPORT_RECORD_NAME
 GRAPH_NAME = "model.onnx"
 TOKENIZER_NAME = "tokenizer.json"
 
@@ -76,11 +77,6 @@ class ExportRecord:
         """Return the content of the file."""
         content = json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
         return (content + "\n").encode("utf-8", "surrogatepass")
-
-
-def is_exported(path: str | Path) -> bool:
-    """Return whether a folder is one that `lasttoken export` wrote."""
-    return (Path(path).expanduser() / RECORD_NAME).is_file()
 
 
 def read_export(folder: Path) -> ExportRecord:
