@@ -15,11 +15,17 @@ from exports import save_classifier, write_answered
 
 from conftest import REVIEWS, Command, Outcome, hash_folder, write_reviews
 from lasttoken.data.labels import LabelSpec
+from lasttoken.deploy.export import output
 from lasttoken.deploy.export import run as export_module
-from lasttoken.deploy.light.record import RECORD_NAME, file_sha256
+from lasttoken.deploy.light.record import (
+    GRAPH_NAME,
+    RECORD_NAME,
+    TOKENIZER_NAME,
+    file_sha256,
+)
 from lasttoken.runs.record import open_run_folder
 
-FILES = {"model.onnx", "tokenizer.json", RECORD_NAME}
+FILES = {GRAPH_NAME, TOKENIZER_NAME, RECORD_NAME}
 
 
 def check_refused(outcome: Outcome, *, found: str, expected: str, remedy: str) -> None:
@@ -44,7 +50,7 @@ def test_an_exported_run_answers_as_the_run_and_tells_by_how_much(
     outcome = lasttoken("export", run_copy, "--format", kind, "--data", reviews)
     assert outcome.code == 0, outcome.err
     folder = run_copy / "exported" / kind
-    assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in folder.iterdir()} == FILES == output.FILES
     assert hash_folder(run_copy) | before == hash_folder(run_copy), "the run stays as it is"
     told = outcome.out.splitlines()
     assert told[0] == f"{kind} and the run on 40 texts (the examples of {reviews})"
@@ -125,15 +131,15 @@ def test_a_sabotaged_export_is_refused_and_nothing_is_written(
     model = save_classifier(tmp_path)
     data = write_answered(tmp_path / "data.csv", model)
     monkeypatch.setattr(export_module, "trace", breaking(change, weight))
-    output = tmp_path / "out" / "exported"
-    outcome = lasttoken("export", model, "--data", data, "--format", kind, "--output", output)
+    target = tmp_path / "out" / "exported"
+    outcome = lasttoken("export", model, "--data", data, "--format", kind, "--output", target)
     check_refused(
         outcome,
         found="the exported model is not the model, nothing was written: ",
         expected="every score and logit within 0.0001" if kind == "onnx" else "98% of the labels",
         remedy="predict with the run itself" if kind == "onnx" else "--format onnx",
     )
-    assert list(output.parent.iterdir()) == []
+    assert list(target.parent.iterdir()) == []
 
 
 def test_a_small_fault_in_fp32_is_refused_though_every_label_is_right(
@@ -261,6 +267,14 @@ def test_an_output_is_replaced_only_if_asked_and_if_it_is_an_export(
     outcome = lasttoken(*words, "--format", "onnx-int8", "--overwrite")
     assert outcome.code == 0, outcome.err
     assert json.loads((tmp_path / "out" / RECORD_NAME).read_text())["export_format"] == "onnx-int8"
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    check_refused(
+        lasttoken(*words, "--overwrite"),
+        found=f"{tmp_path / 'out'}: an exported model, and 'notes.txt', which no export wrote",
+        expected="a new folder, or an earlier export alone",
+        remedy="move the file away, or another --output",
+    )
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     (tmp_path / "link").symlink_to(tmp_path / "out")

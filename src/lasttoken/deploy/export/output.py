@@ -6,7 +6,9 @@ from pathlib import Path
 
 from lasttoken.config import ExportConfig
 from lasttoken.errors import RunError
-from lasttoken.model.location import is_exported
+from lasttoken.model.location import EXPORT_RECORD_NAME, is_exported
+
+FILES = {"model.onnx", "tokenizer.json", EXPORT_RECORD_NAME}
 
 
 def export_folder(config: ExportConfig) -> Path:
@@ -21,6 +23,13 @@ def export_folder(config: ExportConfig) -> Path:
         return folder
     is_empty = folder.is_dir() and not any(folder.iterdir())
     is_ours = is_exported(folder) and not folder.is_symlink()
+    foreign = sorted({path.name for path in folder.iterdir()} - FILES) if is_ours else []
+    if foreign:
+        raise RunError(
+            f"{folder}: an exported model, and {foreign[0]!r}, which no export wrote",
+            expected="a new folder, or an earlier export alone",
+            remedy="move the file away, or another --output",
+        )
     if is_empty or (is_ours and config.overwrite):
         return folder
     raise RunError(
