@@ -114,44 +114,38 @@ def compare(
     labels = classifier.loaded_.classifier.labels
     texts = _tokens(classifier, exported, checked.texts, checked.pairs, on_event)
     logits = classifier.predict_logits(texts, on_event=on_event)
-    found = exported.predict_logits(texts)
-    probs, found_probs = classifier.probs(logits), exported.probs(found)
-    decisions, found_decisions = classifier.decide(probs), exported.decide(found_probs)
+    found_logits = exported.predict_logits(texts)
+    probs, found_probs = classifier.probs(logits), exported.probs(found_logits)
     # Of numbers, which have any size, differences are told for each 1 of the largest.
     size = max(1.0, float(np.abs(probs).max()))
     differences = np.abs(probs - found_probs) / size
-    some = np.arange(min(_NUM_ALONE, len(texts)))
-    alone = np.concatenate([exported.predict_logits(texts.take(some[i : i + 1])) for i in some])
-    beside = np.abs(exported.probs(alone) - found_probs[some]) / size
-    probes = _probes(classifier, checked)
-    read = _tokens(classifier, exported, *probes, ignore)
-    short = read.take(np.flatnonzero(read.lengths <= _LONGEST_ANSWERED))
-    apart = np.abs(
-        classifier.probs(classifier.predict_logits(short))
-        - exported.probs(exported.predict_logits(short))
-    )
-    is_number = labels.kind == "regression"
-    targets = KINDS[labels.kind].targets(labels, checked.labels)
-    right = None if is_number else _equal(decisions, targets)
-    found_right = None if is_number else _equal(found_decisions, targets)
+    probes = _tokens(classifier, exported, *_probes(classifier, checked), ignore)
+    num_alone = min(_NUM_ALONE, len(texts))
+    alone = _alone(exported, texts, num_alone)
+    decisions, found_decisions = classifier.decide(probs), exported.decide(found_probs)
+    accuracy = found_accuracy = _Accuracy()
+    labels_equal = None
+    if labels.kind != "regression":
+        targets = KINDS[labels.kind].targets(labels, checked.labels)
+        accuracy = _accuracy(_equal(decisions, targets))
+        found_accuracy = _accuracy(_equal(found_decisions, targets))
+        labels_equal = float(_equal(decisions, found_decisions).mean())
     timed = [texts.take(np.array([i])) for i in range(min(_NUM_TIMED, len(texts)))]
     return Comparison(
         texts=checked.source,
         num_texts=len(texts),
-        labels_equal=None if is_number else float(_equal(decisions, found_decisions).mean()),
-        num_alone=len(some),
-        alone_difference=float(beside.max()),
+        labels_equal=labels_equal,
+        num_alone=num_alone,
+        alone_difference=float(np.abs(alone - found_probs[:num_alone]).max()) / size,
         largest_difference=float(differences.max()),
         mean_difference=float(differences.mean()),
-        largest_logit_difference=_relative_difference(logits, found),
-        accuracy=None if right is None else float(right.mean()),
-        accuracy_interval=None if right is None else wilson(int(right.sum()), len(right)),
-        exported_accuracy=None if found_right is None else float(found_right.mean()),
-        exported_accuracy_interval=None
-        if found_right is None
-        else wilson(int(found_right.sum()), len(found_right)),
-        num_probes=len(read),
-        probes_difference=float((apart / size).max()) if apart.size else None,
+        largest_logit_difference=_relative_difference(logits, found_logits),
+        accuracy=accuracy.share,
+        accuracy_interval=accuracy.interval,
+        exported_accuracy=found_accuracy.share,
+        exported_accuracy_interval=found_accuracy.interval,
+        num_probes=len(probes),
+        probes_difference=_difference_of_probes(classifier, exported, probes, size),
         milliseconds=_milliseconds(classifier.predict_logits, timed),
         exported_milliseconds=_milliseconds(exported.predict_logits, timed),
         weights_bytes=sum(4 * w.numel() for w in classifier.loaded_.classifier.parameters()),
@@ -235,6 +229,36 @@ def _probes(classifier: TextClassifier, checked: CheckTexts) -> tuple[list[str],
     long = (some + " ") * (wanted // (len(some) + 1) + 1)
     texts = [*_PROBES, *special, *(f"{some[:40]} {token}" for token in special), long[:wanted]]
     return texts, None if checked.pairs is None else list(reversed(texts))
+
+
+def _alone(exported: LightClassifier, texts: TokenizedTexts, count: int) -> NDArray[np.float64]:
+    """Return scores of the first texts, each answered alone."""
+    logits = [exported.predict_logits(texts.take(np.array([place]))) for place in range(count)]
+    return exported.probs(np.concatenate(logits))
+
+
+def _difference_of_probes(
+    classifier: TextClassifier, exported: LightClassifier, probes: TokenizedTexts, size: float
+) -> float | None:
+    """Return the largest difference of a score of those that are not too long; None if all are."""
+    short = probes.take(np.flatnonzero(probes.lengths <= _LONGEST_ANSWERED))
+    if not len(short):
+        return None
+    expected = classifier.probs(classifier.predict_logits(short))
+    found = exported.probs(exported.predict_logits(short))
+    return float(np.abs(expected - found).max()) / size
+
+
+@dataclass(frozen=True)
+class _Accuracy:
+    """A share of texts answered rightly, with its 95 % interval; None of numbers."""
+
+    share: float | None = None
+    interval: Interval | None = None
+
+
+def _accuracy(right: NDArray[np.bool_]) -> _Accuracy:
+    return _Accuracy(float(right.mean()), wilson(int(right.sum()), len(right)))
 
 
 def _equal(decisions: NDArray[Any], others: NDArray[Any]) -> NDArray[np.bool_]:
