@@ -10,7 +10,7 @@ DATA ?= data
 # The stamp holds what was installed, so that a second call needs no network.
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,onnx]'
 	@touch $@
 
 demo: .venv/ready ## sample model and reviews: train, evaluate, report, predict

@@ -24,6 +24,7 @@ PROGRAMS = (
     "startup",
     "checkpoint_cost",
     "precision",
+    "export",
     "small_models",
     "scaling",
     "switches",

@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import lasttoken
 from lasttoken import TextClassifier, cli, errors, events
 from lasttoken.cli import COMMANDS
+from lasttoken.deploy.export.comparison import Comparison
+from lasttoken.deploy.light.record import ExportRecord
 from lasttoken.evaluation.metrics import ClassificationMetrics, LabelMetrics
 from lasttoken.evaluation.multi_label.metrics import MultiLabelMetrics, SetLabelMetrics
 from lasttoken.evaluation.regression.metrics import RegressionMetrics
@@ -40,6 +42,13 @@ RUN_FILES = {
     "label_issues.csv": "labels that look wrong, the likeliest first; only with `--label-check`",
     "checkpoints/": "what the run goes on from after an interruption; only in an unfinished one",
     "evaluations/": "one folder for each data that `lasttoken evaluate` scored, of the same form",
+    "exported/": "one folder for each format that `lasttoken export` wrote",
+}
+EXPORT_FILES = {
+    "model.onnx": "the graph and its weights: `input_ids` and `attention_mask` (B, L) int64, "
+    "padded on either side, to `logits` (B, C)",
+    "tokenizer.json": "the tokenizer, to be read with `encode_special_tokens`",
+    "lasttoken-export.json": "labels, how texts are read, and what was checked (below)",
 }
 RUN_FIELDS = {
     "schema_version": "number of this form",
@@ -242,6 +251,12 @@ def reference() -> str:
         _fields(PREDICT_COLUMNS),
         "### OUTPUT.shard.json, beside the output of `predict --shard`",
         _fields(SHARD_FIELDS),
+        "## Files of an export",
+        _table(("Name", "Holds"), ((f"`{k}`", v) for k, v in EXPORT_FILES.items())),
+        "### lasttoken-export.json",
+        _fields(_attributes(ExportRecord)),
+        "`checks` holds:",
+        _fields(_attributes(Comparison)),
         "## Files of a search",
         _table(("Name", "Holds"), ((f"`{k}`", v) for k, v in SEARCH_FILES.items())),
         "## Python",

@@ -35,13 +35,16 @@ OWNERS = {
     "jinja2": {"evaluation"},
     "markupsafe": {"evaluation"},  # comes with jinja2
     "matplotlib": {"evaluation"},
+    "onnx": {"deploy"},
+    "onnxruntime": {"deploy"},
+    "onnxscript": {"deploy"},
     "optuna": {"tune"},
     "peft": {"model"},
     "pyarrow": {"data"},
     "ray": {"deploy"},
     "rich": {"cli"},
     "safetensors": {"model", "training"},
-    "tokenizers": {"model"},
+    "tokenizers": {"deploy", "model"},
     "transformers": {"model"},
     "tyro": {"cli"},
 }

@@ -93,6 +93,20 @@ def test_help_answers_in_half_a_second_without_torch(process, words: list[str]) 
     assert check_answers_at_once(process, [*words, "--help"], 0) == ""
 
 
+def test_an_export_that_is_there_is_told_in_half_a_second_without_torch(
+    process, tmp_path: Path
+) -> None:
+    told = check_answers_at_once(process, ["export", "runs/none"], 2)
+    assert told.startswith("error: runs/none: no such folder")
+    folder = tmp_path / "run"
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "config.json").write_text("{}")
+    (folder / "exported" / "onnx").mkdir(parents=True)
+    (folder / "exported" / "onnx" / "letter.txt").write_text("dear")
+    told = check_answers_at_once(process, ["export", str(folder)], 2)
+    assert told.startswith(f"error: {folder}/exported/onnx: already there, and no exported model")
+
+
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
 def test_a_missing_run_or_file_is_told_in_half_a_second_without_torch(
     process, tmp_path: Path, command: str

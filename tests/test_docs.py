@@ -20,6 +20,7 @@ from lasttoken.cli import COMMANDS
 from lasttoken.cli.arguments import parse
 from lasttoken.config import PredictConfig
 from lasttoken.events import ignore
+from lasttoken.runs.opening import open_run
 from lasttoken.runs.predict import run_prediction
 
 ROOT = Path(__file__).parents[1]
@@ -47,7 +48,7 @@ def test_the_reference_knows_every_file_and_field_of_a_run(
     generate: ModuleType, finished_run: Path, tmp_path: Path
 ) -> None:
     written = {path.name + "/" * path.is_dir() for path in finished_run.iterdir()}
-    sometimes = {"adapter/", "evaluations/", "checkpoints/", "label_issues.csv"}
+    sometimes = {"adapter/", "evaluations/", "exported/", "checkpoints/", "label_issues.csv"}
     assert written | sometimes == set(generate.RUN_FILES)
     record = json.loads((finished_run / "run.json").read_text(encoding="utf-8"))
     assert set(record) | {"process"} == set(generate.RUN_FIELDS)
@@ -65,6 +66,7 @@ def test_the_reference_knows_every_file_and_field_of_a_run(
             abstain_below=0.9,
             shard="1/1",
         ),
+        open_run,
         on_event=ignore,
     )
     record = json.loads((tmp_path / "labels.parquet.shard.json").read_text(encoding="utf-8"))

@@ -198,6 +198,7 @@ def test_progress_tells_how_many_rows_there_are_about(
     finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
     from lasttoken.runs import predict
+    from lasttoken.runs.opening import open_run
 
     monkeypatch.setattr(predict, "TEXTS_PER_CHUNK", 500)
     texts = [f"film number {n}" + "!" * (n % 50) for n in range(4000)]
@@ -210,7 +211,7 @@ def test_progress_tells_how_many_rows_there_are_about(
     config = PredictConfig(
         run=str(finished_run), input=(str(source),), output=str(tmp_path / "o.csv")
     )
-    predict.run_prediction(config, on_event=events.append)
+    predict.run_prediction(config, open_run, on_event=events.append)
     told = [event for event in events if isinstance(event, Progress)]
     assert {event.phase for event in told} == {"predict"}
     assert [event.done for event in told] == sorted(event.done for event in told)

@@ -21,8 +21,8 @@ class Progress:
 
     Attributes:
         phase: "fetch", "convert", "read", "tokenize", "baseline", "features", "probe", "cache",
-            "head", "train", "validate", "checkpoint", "save", "predict", "evaluate", "explain" or
-            "report".
+            "head", "train", "validate", "checkpoint", "save", "predict", "evaluate", "explain",
+            "export", "write" or "report".
         done: units finished so far.
         total: units in all, or None while unknown.
         unit: what is counted: "bytes", "rows", "files", "texts", "steps", ...

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from lasttoken import __version__
 from lasttoken.cli.arguments import parse
+from lasttoken.cli.deployed import run_export_command, run_predict_command
 from lasttoken.cli.output import (
     check_standard_output,
     drop_standard_output,
@@ -31,7 +32,6 @@ from lasttoken.cli.results import (
     check_text,
     comparison_text,
     evaluation_text,
-    prediction_text,
     rerun_text,
     rerun_warning,
     training_text,
@@ -42,6 +42,7 @@ from lasttoken.config import (
     CheckConfig,
     CompareConfig,
     EvaluateConfig,
+    ExportConfig,
     PredictConfig,
     RerunConfig,
     TrainConfig,
@@ -232,25 +233,6 @@ def _evaluate(config: EvaluateConfig, screen: Screen, command: Sequence[str]) ->
     return 0
 
 
-def _predict(config: PredictConfig, screen: Screen, command: Sequence[str]) -> int:
-    del command
-    from lasttoken.runs.preflight import locate_prediction
-
-    locate_prediction(config)
-    if config.engine == "ray":
-        from lasttoken.deploy.ray import require_ray, run_ray_prediction
-
-        require_ray()
-        outcome = run_ray_prediction(config, on_event=screen)
-    else:
-        from lasttoken.runs.predict import run_prediction
-
-        outcome = run_prediction(config, on_event=screen)
-    counts = (outcome.num_texts, outcome.num_truncated, outcome.num_abstained)
-    screen.say(prediction_text(*counts, config.output))  # standard output may hold the rows
-    return 0
-
-
 def _compare(config: CompareConfig, screen: Screen, command: Sequence[str]) -> int:
     del command
     from lasttoken.runs.compare import run_comparison
@@ -272,9 +254,12 @@ def _check(config: CheckConfig, screen: Screen, command: Sequence[str]) -> int:
 COMMANDS = {
     "train": _Command(TrainConfig, _train, "DATA [--model gpt2] [--output-dir RUN] ..."),
     "evaluate": _Command(EvaluateConfig, _evaluate, "RUN DATA"),
-    "predict": _Command(PredictConfig, _predict, "RUN INPUT... [--output FILE]"),
+    "predict": _Command(PredictConfig, run_predict_command, "RUN INPUT... [--output FILE]"),
     "compare": _Command(CompareConfig, _compare, "RUN RUN..."),
     "rerun": _Command(RerunConfig, _rerun, "RUN [--output-dir NEW]"),
     "tune": _Command(TuneConfig, _tune, "DATA [--minutes 30] [--model gpt2] ..."),
     "check": _Command(CheckConfig, _check, "DATA [--test FILE] [--model gpt2]"),
+    "export": _Command(
+        ExportConfig, run_export_command, "RUN [--format onnx-int8] [--output FOLDER]"
+    ),
 }

@@ -151,6 +151,49 @@ def comparison_text(folder: Path, content: Mapping[str, Any]) -> str:
     return "\n".join([*lines, content["verdict"], f"report    {folder / 'report.html'}"])
 
 
+def export_text(folder: Path, export_format: str, checks: Mapping[str, Any]) -> str:
+    """Return what was compared before an export was written, and where it is."""
+    share, probes = checks["labels_equal"], checks["probes_difference"]
+    size, whole = checks["exported_bytes"], checks["weights_bytes"]
+    speed = checks["milliseconds"] / checks["exported_milliseconds"]
+    rows = [
+        ("labels equal", "n/a" if share is None else f"{share:.2%}"),
+        ("largest score difference", f"{checks['largest_difference']:.2g}"),
+        ("mean score difference", f"{checks['mean_difference']:.2g}"),
+        (
+            f"alone and in a batch ({checks['num_alone']} texts)",
+            f"differ by at most {checks['alone_difference']:.2g}",
+        ),
+        (
+            f"{checks['num_probes']} unusual texts",
+            "same tokens" + ("" if probes is None else f", scores differ by at most {probes:.2g}"),
+        ),
+        ("accuracy of the run", _with_interval(checks, "accuracy")),
+        ("accuracy exported", _with_interval(checks, "exported_accuracy")),
+        ("size", f"{size / 1e6:.1f} MB, {size / whole:.2f} of the weights in fp32"),
+        (
+            "a text alone",
+            f"{checks['exported_milliseconds']:.1f} ms; torch fp32 {checks['milliseconds']:.1f} ms "
+            f"({speed:.2f} times as fast)",
+        ),
+    ]
+    return "\n".join(
+        [
+            f"{export_format} and the run on {checks['num_texts']:,} texts ({checks['texts']})",
+            *(f"  {name:36}{value}" for name, value in rows),
+            f"exported  {folder}",
+            f"predict   lasttoken predict {folder} FILE",
+        ]
+    )
+
+
+def _with_interval(checks: Mapping[str, Any], name: str) -> str:
+    if checks[name] is None:
+        return "n/a"
+    low, high = checks[f"{name}_interval"]
+    return f"{checks[name]:.3f} (95 %: {low:.3f} to {high:.3f})"
+
+
 def check_text(record: Mapping[str, Any], *, as_json: bool) -> str:
     """Return what a check found: a line a finding, its rows and its remedy; or JSON."""
     if as_json:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from typing_extensions import Doc
 
-from lasttoken.config.finished import CompareConfig, RerunConfig
+from lasttoken.config.finished import CompareConfig, ExportConfig, RerunConfig
 from lasttoken.config.prediction import (
     InputFormat,
     PrecisionName,
@@ -26,7 +26,8 @@ from lasttoken.template import LongTexts, check_reading
 
 __all__ = [
     "DEFAULT_MODEL", "CheckConfig", "CompareConfig", "EvaluateConfig", "ExplainMethod",
-    "InputFormat", "PrecisionName", "PredictConfig", "RerunConfig", "TrainConfig", "TuneConfig",
+    "ExportConfig", "InputFormat", "PrecisionName", "PredictConfig", "RerunConfig",
+    "TrainConfig", "TuneConfig",
 ]  # fmt: skip
 
 ExplainMethod = Literal["leave-one-out", "integrated-gradients", "none"]

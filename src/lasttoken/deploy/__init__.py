@@ -1,1 +1,1 @@
-"""Out of the house: a fitted classifier at work elsewhere, each way an extra."""
+"""Finished classifiers out of the house: exported, served, at work elsewhere. Each is an extra."""

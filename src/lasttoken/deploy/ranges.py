@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from lasttoken.config import PredictConfig
 from lasttoken.data.parquet import arrow_table
 from lasttoken.data.tables import iter_rows
+from lasttoken.deploy.opening import opener_of
 from lasttoken.errors import LastTokenError, RunError
-from lasttoken.events import BadRows, Event
-from lasttoken.runs.predict import answer_context, chunks
-from lasttoken.runs.row_classifier import RowClassifier, open_row_classifier
+from lasttoken.events import BadRows, Event, ignore
+from lasttoken.runs.predict import chunks
+from lasttoken.runs.row_classifier import RowClassifier, make_row_classifier
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -156,8 +157,10 @@ def _open(job: RangeJob) -> RowClassifier:
     Raises:
         LastTokenError: it is not here, or not the same as where the output is written.
     """
-    rows = open_row_classifier(job.config, job.input_columns, [], job.config.input[0])
-    context = answer_context(rows)
+    config = job.config
+    opened = opener_of(config.run)(config, ignore)
+    rows = make_row_classifier(opened, config, job.input_columns, [], config.input[0])
+    context = rows.context
     for key in _AGREED:
         if context[key] != job.context[key]:
             raise RunError(

@@ -101,21 +101,21 @@ def _prepare(config: PredictConfig, on_event: EventCallback) -> RangeJob:
         LastTokenError: the run, the input or a setting is not as described.
     """
     from lasttoken.data.inputs import Inputs
+    from lasttoken.deploy.opening import opener_of
     from lasttoken.deploy.ranges import RangeJob
-    from lasttoken.model.location import model_folder
-    from lasttoken.runs.predict import answer_context
-    from lasttoken.runs.row_classifier import open_row_classifier
+    from lasttoken.model.location import is_exported
+    from lasttoken.runs.row_classifier import make_row_classifier
 
-    model_folder(config.run)
     # Only columns and first rows are looked at here: bad rows are for the workers to tell.
     inputs = Inputs(config.input, format="parquet", skip_bad_rows=True)
     inputs.close()
-    rows = open_row_classifier(
-        config, inputs.columns, inputs.sample, inputs.name, on_event=on_event
+    opened = opener_of(config.run)(config, on_event)
+    rows = make_row_classifier(
+        opened, config, inputs.columns, inputs.sample, inputs.name, on_event=on_event
     )
-    context = answer_context(rows)
+    context = rows.context
     text, pair = (*rows.text_columns, None)[:2]
-    precision: Any = context["precision"]
+    precision: Any = config.precision if is_exported(config.run) else context["precision"]
     decided = replace(config, text_column=text, text_pair_column=pair, precision=precision)
     return RangeJob(decided, inputs.columns, rows.columns, rows.kinds, context)
 

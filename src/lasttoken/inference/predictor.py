@@ -11,35 +11,12 @@ from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 
 from lasttoken.data.unicode import fix_texts
-from lasttoken.errors import DatasetError
 from lasttoken.events import EventCallback, ignore
 from lasttoken.inference.prediction import predict_logits
 from lasttoken.model.device import resolve_device, resolve_precision
 from lasttoken.model.folder import LoadedModel
-from lasttoken.model.reading import Reading
+from lasttoken.model.reading import check_pairs_fit
 from lasttoken.model.tokens import TokenizedTexts, tokenize
-
-
-def check_pairs_fit(reading: Reading, *, has_pairs: bool) -> None:
-    """Check that texts come as they came in training: alone, or in pairs.
-
-    Raises:
-        DatasetError: they do not.
-    """
-    if reading.has_pairs in (None, has_pairs):
-        return
-    if has_pairs:
-        raise DatasetError(
-            "texts with a second one, but the model was trained on single texts",
-            expected="one text an example",
-            remedy="leave the second texts out (--text-pair-column), or train with them",
-        )
-    raise DatasetError(
-        "single texts, but the model was trained on pairs of texts",
-        expected="a second text for every text",
-        remedy='--text-pair-column NAME; in Python (text, text_pair), or {"text": ..., '
-        '"text_pair": ...}',
-    )
 
 
 class Predictor:

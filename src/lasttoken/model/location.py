@@ -6,6 +6,8 @@ from pathlib import Path
 
 from lasttoken.errors import RunError
 
+EXPORT_RECORD_NAME = "lasttoken-export.json"
+
 
 def model_folder(path: str | Path) -> Path:
     """Return the model folder of a run folder, or the path itself.
@@ -17,8 +19,19 @@ def model_folder(path: str | Path) -> Path:
     for candidate in (folder / "model", folder):
         if (candidate / "config.json").is_file():
             return candidate
+    if is_exported(folder):
+        raise RunError(
+            f"{path}: an exported model, without weights that torch could read",
+            expected="a run folder (with model/ inside) or a model folder (with config.json)",
+            remedy="the run that it was exported from; an export works with lasttoken predict",
+        )
     raise RunError(
         f"{path}: " + ("no model in this folder" if folder.is_dir() else "no such folder"),
         expected="a run folder (with model/ inside) or a model folder (with config.json)",
         remedy="check the path, or train first: lasttoken train DATA --output-dir " + str(path),
     )
+
+
+def is_exported(path: str | Path) -> bool:
+    """Return whether a folder is one that `lasttoken export` wrote."""
+    return (Path(path).expanduser() / EXPORT_RECORD_NAME).is_file()

@@ -17,6 +17,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from lasttoken.errors import DatasetError
 from lasttoken.template import LongTexts, parse_template
 
 # How much of what is kept of a text is its beginning, if its middle is cut out. Sun et al., "How to
@@ -132,6 +133,28 @@ class Reading:
             )
             for start in window_starts(lengths[divided], size, self.window_overlap)
         ]
+
+
+def check_pairs_fit(reading: Reading, *, has_pairs: bool) -> None:
+    """Check that texts come as they came in training: alone, or in pairs.
+
+    Raises:
+        DatasetError: they do not.
+    """
+    if reading.has_pairs in (None, has_pairs):
+        return
+    if has_pairs:
+        raise DatasetError(
+            "texts with a second one, but the model was trained on single texts",
+            expected="one text an example",
+            remedy="leave the second texts out (--text-pair-column), or train with them",
+        )
+    raise DatasetError(
+        "single texts, but the model was trained on pairs of texts",
+        expected="a second text for every text",
+        remedy='--text-pair-column NAME; in Python (text, text_pair), or {"text": ..., '
+        '"text_pair": ...}',
+    )
 
 
 def window_starts(length: int, size: int, overlap: int) -> list[int]:

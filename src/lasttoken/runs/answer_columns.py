@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lasttoken.data.labels import LabelSpec
 from lasttoken.data.tasks import name_of
 from lasttoken.data.written import LabelKind, join_set
 from lasttoken.errors import ConfigError
@@ -23,7 +22,23 @@ _Decisions = NDArray[Any]
 _Probs = NDArray[np.float64]
 
 
-def answer_column_kinds(labels: LabelSpec) -> dict[str, type]:
+class LabelNames(Protocol):
+    """The labels of a model, exported or not; see `LabelSpec`."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """C label strings in the order of their ids."""
+
+    @property
+    def kind(self) -> LabelKind:
+        """Of the task."""
+
+    @property
+    def separator(self) -> str:
+        """Between the labels of a set."""
+
+
+def answer_column_kinds(labels: LabelNames) -> dict[str, type]:
     """Return the names of the columns, in their order, and the types of their values."""
     form = _FORMS[labels.kind]
     probs = {f"probability_{label}": float for label in labels.labels if form.has_probs}
@@ -31,7 +46,7 @@ def answer_column_kinds(labels: LabelSpec) -> dict[str, type]:
 
 
 def answer_columns(
-    labels: LabelSpec, probs: NDArray[np.float64], decisions: NDArray[Any]
+    labels: LabelNames, probs: NDArray[np.float64], decisions: NDArray[Any]
 ) -> list[dict[str, Any]]:
     """Return the columns of each text.
 
@@ -48,7 +63,7 @@ def answer_columns(
     ]
 
 
-def refuse_other_kinds(labels: LabelSpec, flag: str, kinds: Sequence[LabelKind]) -> None:
+def refuse_other_kinds(labels: LabelNames, flag: str, kinds: Sequence[LabelKind]) -> None:
     """Refuse a flag that has no meaning for a task.
 
     Raises:
@@ -62,16 +77,16 @@ def refuse_other_kinds(labels: LabelSpec, flag: str, kinds: Sequence[LabelKind])
         )
 
 
-def _of_one_label(labels: LabelSpec, probs: _Probs, decision: Any) -> tuple[Any, ...]:  # noqa: ANN401 - by kind
+def _of_one_label(labels: LabelNames, probs: _Probs, decision: Any) -> tuple[Any, ...]:  # noqa: ANN401 - by kind
     return labels.labels[decision], float(probs[decision]), *probs.tolist()
 
 
-def _of_sets(labels: LabelSpec, probs: _Probs, decision: Any) -> tuple[Any, ...]:  # noqa: ANN401 - by kind
+def _of_sets(labels: LabelNames, probs: _Probs, decision: Any) -> tuple[Any, ...]:  # noqa: ANN401 - by kind
     given = (name for name, is_given in zip(labels.labels, decision, strict=True) if is_given)
     return join_set(given, labels.separator), *probs.tolist()
 
 
-def _of_numbers(labels: LabelSpec, probs: _Probs, decision: Any) -> tuple[Any, ...]:  # noqa: ANN401 - by kind
+def _of_numbers(labels: LabelNames, probs: _Probs, decision: Any) -> tuple[Any, ...]:  # noqa: ANN401 - by kind
     return (float(decision),)
 
 
@@ -81,7 +96,7 @@ class _Form:
 
     kinds: dict[str, type]
     has_probs: bool
-    values: Callable[[LabelSpec, _Probs, Any], tuple[Any, ...]]
+    values: Callable[[LabelNames, _Probs, Any], tuple[Any, ...]]
 
 
 _ONE_LABEL = _Form({"predicted_label": str, "predicted_probability": float}, True, _of_one_label)

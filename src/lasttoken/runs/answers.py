@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lasttoken.durable import replace_file, telling
@@ -44,7 +43,8 @@ class AnswerStore:
 
     Args:
         output: the file that is to be written; None keeps nothing.
-        context: what decides answers beside the texts: weights, precision, device.
+        context: what decides answers beside the texts: weights, precision, device,
+            threads.
     """
 
     def __init__(self, output: str | None, context: dict[str, str]) -> None:
@@ -52,7 +52,6 @@ class AnswerStore:
         if output is not None:
             path = Path(output).expanduser()
             self._folder = path.with_name(f".{path.name}.lasttoken-answers")
-        context = {**context, "threads": str(torch.get_num_threads())}
         self._context = json.dumps(context, sort_keys=True).encode()
 
     def find(self, texts: TokenizedTexts) -> Answers | None:

@@ -83,8 +83,8 @@ def run_evaluation(
     )
     record: ModelRecord = classifier.loaded_.record
     tell_reading_path(classifier.loaded_, told)
-    task = _task(config, classifier)
-    data = _read(config, record, task, told)
+    task = scored_task(config, classifier)
+    data = read_scored(config, record, task, told)
     folder = _folder(Path(config.run) / "evaluations", data.name, config.data)
     if folder.exists() and not folder.is_dir():
         raise RunError(
@@ -221,7 +221,7 @@ def _may_hold(folder: Path, data: str) -> bool:
     return wanted.resolve() in (held, *held.parents)
 
 
-def _task(config: EvaluateConfig, classifier: TextClassifier) -> Task:
+def scored_task(config: EvaluateConfig, classifier: TextClassifier) -> Task:
     """Return what the labels mean: as in training; the flags may name other columns."""
     labels, record = classifier.loaded_.classifier.labels, classifier.loaded_.record
     known = () if config.label_column else tuple(record.label_columns)
@@ -230,9 +230,15 @@ def _task(config: EvaluateConfig, classifier: TextClassifier) -> Task:
     return task_of(labels, split_names(config.label_columns) or known)
 
 
-def _read(
+def read_scored(
     config: EvaluateConfig, record: ModelRecord, task: Task, on_event: EventCallback
 ) -> LabeledData:
+    """Read labeled data with the columns given, else those of training, else by guess.
+
+    Raises:
+        DatasetError: the data is not as described.
+    """
+
     def read(columns: Columns) -> LabeledData:
         return read_labeled(
             config.data,

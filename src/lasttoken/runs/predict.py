@@ -15,11 +15,8 @@ from lasttoken.data.inputs import Inputs
 from lasttoken.data.rows import Row
 from lasttoken.data.writers import open_writer
 from lasttoken.events import Event, EventCallback, Note, Progress
-from lasttoken.model.device import resolve_device, resolve_precision
-from lasttoken.model.location import model_folder
 from lasttoken.runs.answers import AnswerStore
-from lasttoken.runs.facts import weights_sha256
-from lasttoken.runs.row_classifier import ABSTAINED, RowClassifier, open_row_classifier
+from lasttoken.runs.row_classifier import ABSTAINED, OpenModel, RowClassifier, make_row_classifier
 from lasttoken.runs.shards import ShardRecord, open_shard
 
 # Texts classified, and kept, at a time: some seconds of work on two cores. A chunk of long texts
@@ -45,16 +42,22 @@ class PredictOutcome:
     num_abstained: int | None
 
 
-def run_prediction(config: PredictConfig, *, on_event: EventCallback) -> PredictOutcome:
+def run_prediction(
+    config: PredictConfig, open_model: OpenModel, *, on_event: EventCallback
+) -> PredictOutcome:
     """Classify files of texts chunk by chunk; rows keep their order.
 
     With an output file, what an interrupted attempt has answered is not computed again.
+
+    Args:
+        config: what is asked for.
+        open_model: opens a run or an exported model.
+        on_event: told guesses and progress.
 
     Raises:
         LastTokenError: the run, the input or the output is not as described; nothing is left
             under the output's name.
     """
-    model_folder(config.run)  # told before a large input is opened
     shard = open_shard(config, on_event)
     inputs = Inputs(
         config.input,
@@ -64,11 +67,16 @@ def run_prediction(config: PredictConfig, *, on_event: EventCallback) -> Predict
         ranges=None if shard is None else shard.ranges(),
         on_event=on_event,
     )
-    rows = open_row_classifier(
-        config, inputs.columns, inputs.sample, inputs.name, on_event=on_event
+    rows = make_row_classifier(
+        open_model(config, on_event),
+        config,
+        inputs.columns,
+        inputs.sample,
+        inputs.name,
+        on_event=on_event,
     )
     inputs.require(*rows.text_columns)
-    context = answer_context(rows) if config.output else {}
+    context = rows.context if config.output else {}
     store = AnswerStore(config.output, context)
     record = ShardRecord(config, shard, context)
     num_rows = None if shard is None else shard.stop - shard.start
@@ -119,20 +127,6 @@ def add_rows(
         outcome.num_found + len(answered) * was_found,
         None if abstained is None else abstained + sum(row[ABSTAINED] for row in answered),
     )
-
-
-def answer_context(rows: RowClassifier) -> dict[str, str]:
-    """Return what decides answers beside the texts."""
-    classifier = rows.classifier
-    device = resolve_device(classifier.device)
-    model = classifier.loaded_.classifier
-    return {
-        "weights": weights_sha256(model.hf_model),
-        "precision": resolve_precision(classifier.precision, device),
-        "device": str(device),
-        "reading_path": model.proof.path,
-        "temperature": repr(rows.temperature),
-    }
 
 
 class RowProgress:

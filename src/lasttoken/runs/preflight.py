@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lasttoken.config import EvaluateConfig, PredictConfig, TrainConfig, TuneConfig
+from lasttoken.config import EvaluateConfig, ExportConfig, PredictConfig, TrainConfig, TuneConfig
 from lasttoken.data.files import STDIN, find_path
 from lasttoken.data.readers import locate_data
 from lasttoken.launch import process_rank
-from lasttoken.model.location import model_folder
+from lasttoken.model.location import is_exported, model_folder
 from lasttoken.model.sources import locate_model
 from lasttoken.runs.lock import check_not_at_work
 from lasttoken.runs.record import (
@@ -71,7 +71,19 @@ def locate_prediction(config: PredictConfig) -> None:
     Raises:
         LastTokenError: one of them is missing.
     """
-    model_folder(config.run)
+    if not is_exported(config.run):
+        model_folder(config.run)
     for path in config.input:
         if path != STDIN:
             find_path(path)
+
+
+def locate_export(config: ExportConfig) -> None:
+    """Check the run, then the data; read and write nothing.
+
+    Raises:
+        LastTokenError: one of them is missing, or a Hub name cannot be had.
+    """
+    model_folder(config.run)
+    if config.data is not None:
+        locate_data(config.data)

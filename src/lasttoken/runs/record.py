@@ -25,7 +25,7 @@ LOCK_NAME = ".lock"
 CHECKPOINTS_NAME = "checkpoints"
 
 # What a run or a search writes beside record and checkpoints; `--overwrite` removes these alone.
-_RESULTS = ("model", "adapter", "plots", "predictions", "evaluations", "history.jsonl",
+_RESULTS = ("model", "adapter", "plots", "predictions", "evaluations", "exported", "history.jsonl",
             "metrics.json", "report.html", "label_issues.csv",
             "journal.log", "trials.jsonl", "best.toml")  # fmt: skip
 

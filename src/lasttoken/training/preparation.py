@@ -16,14 +16,13 @@ from lasttoken.data.tasks import Task, name_of
 from lasttoken.data.written import LabelKind
 from lasttoken.errors import ConfigError
 from lasttoken.events import EventCallback, Note, ignore
-from lasttoken.inference.predictor import check_pairs_fit
 from lasttoken.model.blocks import find_blocks
 from lasttoken.model.classifier import Classifier
 from lasttoken.model.folder import LoadedModel, load_for_training
 from lasttoken.model.frame import num_read_otherwise
 from lasttoken.model.label_words import words_for_labels
 from lasttoken.model.objective import Objective
-from lasttoken.model.reading import Reading
+from lasttoken.model.reading import Reading, check_pairs_fit
 from lasttoken.model.settling import check_pairs, settle_reading
 from lasttoken.model.sources import fetch_model, locate_model
 from lasttoken.model.tokens import TokenizedTexts, tokenize

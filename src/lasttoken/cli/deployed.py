@@ -1,0 +1,46 @@
+"""The commands that take classifiers out of the house, and work with them there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lasttoken.cli.results import export_text, prediction_text
+from lasttoken.cli.screen import Screen
+from lasttoken.config import ExportConfig, PredictConfig
+
+
+def run_export_command(config: ExportConfig, screen: Screen, command: Sequence[str]) -> int:
+    """Export a run, and show how it compares."""
+    del command
+    from lasttoken.deploy.export.output import export_folder
+    from lasttoken.runs.preflight import locate_export
+
+    locate_export(config)
+    export_folder(config)
+    screen.start()
+    from lasttoken.deploy.export.run import run_export
+
+    outcome = run_export(config, on_event=screen)
+    screen.show(export_text(outcome.folder, outcome.export_format, outcome.checks))
+    return 0
+
+
+def run_predict_command(config: PredictConfig, screen: Screen, command: Sequence[str]) -> int:
+    """Classify files with a run or an exported model, in this process or by a cluster."""
+    del command
+    from lasttoken.runs.preflight import locate_prediction
+
+    locate_prediction(config)
+    if config.engine == "ray":
+        from lasttoken.deploy.ray import require_ray, run_ray_prediction
+
+        require_ray()
+        outcome = run_ray_prediction(config, on_event=screen)
+    else:
+        from lasttoken.deploy.opening import opener_of
+        from lasttoken.runs.predict import run_prediction
+
+        outcome = run_prediction(config, opener_of(config.run), on_event=screen)
+    counts = (outcome.num_texts, outcome.num_truncated, outcome.num_abstained)
+    screen.say(prediction_text(*counts, config.output))  # standard output may hold the rows
+    return 0
