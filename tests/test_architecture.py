@@ -18,7 +18,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # Top to bottom: a module imports from its own stage and from those before it.
 STAGES = (
     "errors", "events", "settings", "template", "config", "versions", "durable", "launch", "data",
-    "model", "inference", "evaluation", "training", "estimator", "tune", "runs", "cli",
+    "model", "inference", "evaluation", "training", "estimator", "tune", "runs", "deploy", "cli",
 )  # fmt: skip
 ENTRANCES = {"__init__", "__main__"}  # they hand out names of all stages
 

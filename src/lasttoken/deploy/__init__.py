@@ -1,0 +1,1 @@
+"""A trained classifier put to work outside of the command that made it."""
