@@ -27,6 +27,7 @@ OWNERS = {
     "captum": {"evaluation"},
     "cleanlab": {"evaluation"},
     "datasets": {"data"},
+    "fastapi": {"deploy"},
     "filelock": {"runs"},
     "ftfy": {"data"},
     "gguf": {"model"},
@@ -36,12 +37,16 @@ OWNERS = {
     "matplotlib": {"evaluation"},
     "optuna": {"tune"},
     "peft": {"model"},
+    "prometheus_client": {"deploy"},
     "pyarrow": {"data"},
+    "pydantic": {"deploy"},  # comes with fastapi
     "rich": {"cli"},
     "safetensors": {"model", "training"},
+    "starlette": {"deploy"},  # comes with fastapi
     "tokenizers": {"model"},
     "transformers": {"model"},
     "tyro": {"cli"},
+    "uvicorn": {"deploy"},
 }
 FREE = {"numpy", "scipy", "sklearn", "torch", "typing_extensions"}
 LONGEST_MODULE = 300

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from lasttoken import __version__
 from lasttoken.cli.arguments import parse
+from lasttoken.cli.extras import require_extra
 from lasttoken.cli.output import (
     check_standard_output,
     drop_standard_output,
@@ -47,6 +48,7 @@ from lasttoken.config import (
     TrainConfig,
     TuneConfig,
 )
+from lasttoken.config.serving import ServeConfig
 from lasttoken.errors import ConfigError, LastTokenError, StoppedError, TerminatedError
 from lasttoken.launch import process_rank
 
@@ -263,6 +265,15 @@ def _check(config: CheckConfig, screen: Screen, command: Sequence[str]) -> int:
     return outcome.exit_code
 
 
+def _serve(config: ServeConfig, screen: Screen, command: Sequence[str]) -> int:
+    del command
+    require_extra("serve", ("fastapi", "uvicorn", "prometheus_client"))
+    screen.start()
+    from lasttoken.deploy.serving.server import run_server
+
+    return run_server(config, on_event=screen)
+
+
 COMMANDS = {
     "train": _Command(TrainConfig, _train, "DATA [--model gpt2] [--output-dir RUN] ..."),
     "evaluate": _Command(EvaluateConfig, _evaluate, "RUN DATA"),
@@ -271,4 +282,5 @@ COMMANDS = {
     "rerun": _Command(RerunConfig, _rerun, "RUN [--output-dir NEW]"),
     "tune": _Command(TuneConfig, _tune, "DATA [--minutes 30] [--model gpt2] ..."),
     "check": _Command(CheckConfig, _check, "DATA [--test FILE] [--model gpt2]"),
+    "serve": _Command(ServeConfig, _serve, "RUN [--port 8000]"),
 }

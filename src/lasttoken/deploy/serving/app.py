@@ -1,4 +1,4 @@
-"""The routes: `POST /classify`, what orchestrators and people ask about the server, and the page."""
+"""The routes: `POST /classify`, what orchestrators and people ask of the server, and the page."""
 
 from __future__ import annotations
 

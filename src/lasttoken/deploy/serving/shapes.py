@@ -1,9 +1,9 @@
 """What requests and responses look like: one table over the kinds of task, and the OpenAPI of it.
 
-    kind                    a prediction                                on request
-    single_label, ordinal   label, score, truncated                     probabilities, words
-    multi_label             labels, scores, truncated                   probabilities, explained, words
-    regression              value, truncated                            words
+    kind                    a prediction                on request
+    single_label, ordinal   label, score, truncated     probabilities, words
+    multi_label             labels, scores, truncated   probabilities, explained, words
+    regression              value, truncated            words
 
 Scores and probabilities are those that `lasttoken predict` writes; words are those of the most
 probable label, which `explained` names where several labels may be given.
