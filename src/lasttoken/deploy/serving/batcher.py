@@ -133,7 +133,7 @@ class Batcher:
         lane = parts[0].job.lane
         num_texts = sum(part.stop - part.start for part in parts)
         self.counts.busy_seconds += time.perf_counter() - started
-        seconds = self._stretch.lap(started, more=self._queue.has_work())
+        seconds = self._stretch.lap(started, more=self._queue.num_waiting > 0)
         if lane == "answers":
             self._queue.measure(lane, seconds, num_texts)
 

@@ -105,7 +105,7 @@ class PackedModel:
         self.max_length = reading.max_length
         self.num_members = 2 if reading.has_pairs else 1
         device = resolve_device(classifier.device)
-        self.facts = {
+        self.facts: Mapping[str, Any] = {
             "task": name_of(self.labels.kind),
             "labels": list(self.labels.labels),
             "max_length": reading.max_length,

@@ -1,4 +1,4 @@
-"""Before the first request: who may ask, and where the server listens. Both fail early and clearly."""
+"""Before the first request: who may ask, and where the server listens. Both fail early."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ SHORTEST_KEY = 16
 def open_access(host: str, key_file: str | None) -> Access:
     """Return who may ask a server that listens on `host`.
 
-    With a key, other names of this machine are fine: a page that has tricked a browser into asking us
-    does not have the key.
+    With a key, other names of this machine are fine: a page that has tricked a browser into asking
+    us does not have the key.
 
     Raises:
-        ConfigError: others could reach it, and there is no key; or the key cannot be read or is short.
+        ConfigError: others could reach it, and there is no key; or the key cannot be read, or is
+            short.
     """
     if key_file is not None:
         return Access(hash_key(_read_key(key_file)), loopback_only=False)

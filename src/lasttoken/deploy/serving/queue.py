@@ -207,10 +207,12 @@ class WorkQueue:
         with self._changed:
             return self._held[lane]
 
-    def has_work(self) -> bool:
-        """Return whether any text could be taken at once."""
+    @property
+    def num_waiting(self) -> int:
+        """Return the texts that could be taken at once."""
         with self._changed:
-            return any(self._lanes.values())
+            jobs = [job for jobs in self._lanes.values() for job in jobs]
+            return sum(len(job.content) - job.num_taken for job in jobs)
 
     def _seconds_until_free(self, lane: Lane) -> int:
         pace = self._pace[lane]

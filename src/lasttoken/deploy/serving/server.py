@@ -15,9 +15,9 @@ import signal
 import socket
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lasttoken.config.serving import ServeConfig
@@ -68,9 +68,9 @@ def limits_of(config: ServeConfig, model: ServedModel) -> Limits:
 
 async def _serve(
     service: Service,
-    app: Any,
+    app: ASGIApp,
     listener: socket.socket,
-    on_event: EventCallback,  # noqa: ANN401
+    on_event: EventCallback,
 ) -> int:
     server = _Server(
         uvicorn.Config(
