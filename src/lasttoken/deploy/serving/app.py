@@ -61,6 +61,7 @@ def create_app(service: Service, access: Access, *, on_event: EventCallback) -> 
         description="A text classifier.",
         docs_url=None,  # these pages load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
     )
     door = Door(app, access, on_event=on_event)
     metrics = Metrics(service)
