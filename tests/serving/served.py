@@ -76,7 +76,9 @@ def serving(
 ) -> Iterator[tuple[Service, list[Event]]]:
     """Yield a service that is ready, and what it tells."""
     events: list[Event] = []
-    service = Service(PackedModel(classifier), Limits(**limits), on_event=events.append)
+    service = Service(
+        PackedModel(classifier, name="tiny"), Limits(**limits), on_event=events.append
+    )
     service.batcher._recheck_seconds = recheck
     if is_started:
         service.start()

@@ -93,9 +93,10 @@ class PackedModel:
 
     Args:
         classifier: loaded, with the device and precision to be used.
+        name: by which people know it.
     """
 
-    def __init__(self, classifier: TextClassifier) -> None:
+    def __init__(self, classifier: TextClassifier, *, name: str) -> None:
         loaded = classifier.loaded_
         reading = loaded.record.reading
         self._classifier = classifier
@@ -106,6 +107,7 @@ class PackedModel:
         self.num_members = 2 if reading.has_pairs else 1
         device = resolve_device(classifier.device)
         self.facts: Mapping[str, Any] = {
+            "name": name,
             "task": name_of(self.labels.kind),
             "labels": list(self.labels.labels),
             "max_length": reading.max_length,

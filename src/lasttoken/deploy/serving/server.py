@@ -14,6 +14,7 @@ import logging
 import signal
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -48,7 +49,7 @@ def run_server(config: ServeConfig, *, on_event: EventCallback) -> int:
             config.run, precision=config.precision, device=config.device
         )
         tell_reading_path(classifier.loaded_, on_event)
-        model = PackedModel(classifier)
+        model = PackedModel(classifier, name=Path(config.run).expanduser().resolve().name)
         service = Service(model, limits_of(config, model), on_event=on_event)
         app = create_app(service, access, on_event=on_event)
         return asyncio.run(_serve(service, app, listener, on_event))

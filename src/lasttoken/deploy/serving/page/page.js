@@ -81,9 +81,9 @@ async function meet() {
     at("key").focus();
     return;
   }
-  const {task, labels, max_length, text_pairs, long} = state.info;
+  const {name, task, labels, max_length, text_pairs, long} = state.info;
   at("key-form").hidden = true;
-  at("about").replaceChildren(`${task}: `);
+  at("about").replaceChildren(isolated(name), `, ${task}: `);
   labels.slice(0, 12).forEach((label, n) => at("about").append(n ? ", " : "", isolated(label)));
   if (labels.length > 12) at("about").append(` and ${labels.length - 12} more`);
   const reads = long === "windows" ? "read in windows of" : "read up to";
