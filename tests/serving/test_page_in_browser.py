@@ -182,8 +182,8 @@ def test_lines_are_classified_as_predict_does(
     open_page(web, plain)
     texts = ["a wonderful film, number 3", "a dreadful film", "a very long text about a film " * 3]
     shown = classify(web, "\n".join(texts))
-    assert [one["text"] for one in shown] == [text.rstrip() for text in texts]
-    probs = classifier.predict_proba([text.rstrip() for text in texts])
+    assert [one["text"] for one in shown] == texts
+    probs = classifier.predict_proba(texts)
     for one, label, row in zip(shown, classifier.predict(texts), probs):
         assert one["answer"] == f"{label} {100 * row.max():.1f} %"
         assert len(one["bars"]) == 2
@@ -338,9 +338,8 @@ def test_hostile_texts_labels_and_names_are_inert(web: Browser, hostile: Server)
     shown = answers(web)
     assert [one["text"] for one in shown] == texts
     assert HOSTILE[1] in web.run("return document.querySelector('#about').textContent")
-    inside = [each for each in web.run(LEADING_OUT)
-              if not re.search(r"(page\.js|page\.css|report\.css|openapi\.json)$", each)]  # fmt: skip
-    check_none(inside)
+    own = re.compile(r"(page\.js|page\.css|report\.css|openapi\.json)$")
+    check_none([each for each in web.run(LEADING_OUT) if not own.search(each)])
     (turned,) = [label for label in UNWIELDY if "\u202e" in label]
     assert all(turned in text and len(text) < 400 for text in web.run(TURNED))
     assert (
