@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -102,7 +103,9 @@ def test_after_sigterm_accepted_requests_are_finished_and_new_ones_refused(
     async def talk(port: int, service: Service) -> None:
         hold.batches.clear()
         hold.is_free.clear()
-        accepted = [asyncio.create_task(post(port, {"texts": [f"{n}"]})) for n in range(5)]
+        accepted = [asyncio.create_task(post(port, {"texts": ["at work"]}))]
+        await soon(lambda: hold.batches != [])
+        accepted += [asyncio.create_task(post(port, {"texts": [f"{n}"]})) for n in range(4)]
         await soon(lambda: service.queue.num_waiting == 4)
         os.kill(os.getpid(), signal.SIGTERM)
         await soon(lambda: service.unready is not None)
@@ -222,7 +225,6 @@ def test_a_body_of_very_many_chunks_is_refused_and_the_connection_closed(
     [
         "GET / HTTP/1.1\r\n\r\n",  # no host
         "GET / HTTP/1.1\r\nHost: localhost\r\nHost: example.org\r\n\r\n",
-        "GET / HTTP/1.1\r\nHost: localhost\r\n" + "X: y\r\n" * 100_000,  # and no end
         "nonsense\r\n\r\n",
     ],
 )
@@ -234,6 +236,17 @@ def test_what_is_no_request_is_refused_by_400(classifier: TextClassifier, head: 
     code, notes = run(classifier, talk)
     assert code == 0
     assert len(notes) == 2
+
+
+@pytest.mark.usefixtures("socket_enabled")
+def test_a_head_without_an_end_is_cut_off(classifier: TextClassifier) -> None:
+    async def talk(port: int, _service: Service) -> None:
+        head = "GET / HTTP/1.1\r\nHost: localhost\r\n" + "X: y\r\n" * 100_000
+        with contextlib.suppress(ConnectionResetError):  # closed while the client still sends
+            assert (await send(port, head))[0] == 400
+        assert (await send(port, get("/livez")))[0] == 200
+
+    run(classifier, talk)
 
 
 @pytest.mark.parametrize(

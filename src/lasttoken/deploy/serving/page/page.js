@@ -28,6 +28,7 @@ function make(name, content, className) {
 }
 
 const isolated = text => make("bdi", text);
+const shorten = (text, most) => text.length > most ? `${text.slice(0, most)} ...` : text;
 const format = number => number.toLocaleString("en", {maximumSignificantDigits: 4});
 const percent = share => share >= 0.9995 ? "100 %" : `${(100 * share).toFixed(1)} %`;
 const count = (number, name) => `${number.toLocaleString("en")} ${name}${number === 1 ? "" : "s"}`;
@@ -84,7 +85,7 @@ async function meet() {
   const {name, task, labels, max_length, text_pairs, long} = state.info;
   at("key-form").hidden = true;
   at("about").replaceChildren(isolated(name), `, ${task}: `);
-  labels.slice(0, 12).forEach((label, n) => at("about").append(n ? ", " : "", isolated(label)));
+  labels.slice(0, 12).forEach((label, n) => at("about").append(n ? ", " : "", isolated(shorten(label, 40))));
   if (labels.length > 12) at("about").append(` and ${labels.length - 12} more`);
   const reads = long === "windows" ? "read in windows of" : "read up to";
   at("about").append(`. Texts are ${reads} ${count(max_length, "token")}.`);
@@ -290,8 +291,8 @@ function drawStrongest(one) {
   const line = make("p", strong.length ? "Most: " : "No word alone changes the answer.", "small");
   if (one.explained && strong.length) line.replaceChildren("Most for ", isolated(one.explained), ": ");
   strong.forEach(({text, weight}, n) => {
-    const sign = weight < 0 ? "\u2212" : "+";
-    line.append(n ? ", " : "", isolated(text.trim().slice(0, 60)), ` ${sign}${format(Math.abs(weight))}`);
+    const size = state.info.task === "regression" ? format(Math.abs(weight)) : Math.abs(weight).toFixed(2);
+    line.append(n ? ", " : "", isolated(shorten(text.trim(), 60)), ` ${weight < 0 ? "\u2212" : "+"}${size}`);
   });
   return line;
 }
@@ -301,7 +302,7 @@ function drawShares(probabilities) {
   const table = make("table", null, "shares");
   table.setAttribute("aria-label", "probabilities");
   for (const [label, share] of ranked.slice(0, SHARES)) {
-    const name = make("th", [isolated(label)]);
+    const name = make("th", [isolated(shorten(label, 60))]);
     name.scope = "row";
     table.append(make("tr", [name, make("td", [drawBar(share)]), make("td", percent(share))]));
   }
