@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from lasttoken import __version__
 from lasttoken.deploy.serving.access import Access, Door
-from lasttoken.deploy.serving.body import members_of, parse_body, read_body
+from lasttoken.deploy.serving.body import parse_body, read_body
 from lasttoken.deploy.serving.metrics import Metrics
 from lasttoken.deploy.serving.page_files import PageFile, page_files
 from lasttoken.deploy.serving.refusal import (
@@ -26,9 +26,9 @@ from lasttoken.deploy.serving.refusal import (
 )
 from lasttoken.deploy.serving.service import Answers, Service
 from lasttoken.deploy.serving.shapes import (
-    ClassifyRequest,
     FaultResponse,
     predictions,
+    request_schema,
     response_model,
 )
 from lasttoken.events import EventCallback
@@ -76,7 +76,7 @@ def create_app(service: Service, access: Access, *, on_event: EventCallback) -> 
 
 def _add_classify(app: FastAPI, service: Service, metrics: Metrics, door: Door) -> None:
     labels = service.model.labels
-    schema = ClassifyRequest.model_json_schema()
+    schema = request_schema(service.model.num_members, service.limits)
 
     @app.post(
         "/classify",
@@ -96,7 +96,7 @@ def _add_classify(app: FastAPI, service: Service, metrics: Metrics, door: Door) 
                 raise not_ready(reason)
             body = await read_body(request, service.limits)
             asked = parse_body(body, service.limits, num_members=service.model.num_members)
-            work = service.classify(members_of(asked), explain=asked.explain)
+            work = service.classify(asked.members(), explain=asked.explain)
             answers = await _while_wanted(request, work, service)
             content = {
                 "predictions": predictions(labels, answers, probabilities=asked.probabilities)

@@ -15,9 +15,12 @@ from pydantic import ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from lasttoken.deploy.serving.limits import MAX_JSON_DEPTH, Limits
-from lasttoken.deploy.serving.model import Members
 from lasttoken.deploy.serving.refusal import RequestError, departed
-from lasttoken.deploy.serving.shapes import ClassifyRequest
+from lasttoken.deploy.serving.shapes import (
+    ClassifyPairsRequest,
+    ClassifyRequest,
+    request_model,
+)
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
@@ -70,19 +73,12 @@ def parse_body(body: bytes, limits: Limits, *, num_members: int) -> ClassifyRequ
     """
     _check_depth(body)
     try:
-        asked = ClassifyRequest.model_validate_json(body)
+        asked = request_model(num_members).model_validate_json(body)
     except ValidationError as error:
         raise _as_refusal(error) from None
-    _check_members(asked, num_members)
+    _check_pairs(asked)
     _check_amount(asked, limits)
     return asked
-
-
-def members_of(asked: ClassifyRequest) -> list[Members]:
-    """Return each text, or each text and its pair."""
-    if asked.text_pairs is None:
-        return [(text,) for text in asked.texts]
-    return list(zip(asked.texts, asked.text_pairs, strict=True))
 
 
 def _check_head(request: Request, limits: Limits) -> None:
@@ -152,7 +148,7 @@ def _as_refusal(error: ValidationError) -> RequestError:
 
 def _place(location: Sequence[int | str]) -> str:
     """Return where a fault is: texts[3]; names that are not ours are not repeated."""
-    known = set(ClassifyRequest.model_fields)
+    known = set(ClassifyPairsRequest.model_fields)
     parts = [
         f"[{part}]" if isinstance(part, int) else part if part in known else "an unknown field"
         for part in location
@@ -160,20 +156,15 @@ def _place(location: Sequence[int | str]) -> str:
     return "".join(parts) or "the body"
 
 
-def _check_members(asked: ClassifyRequest, num_members: int) -> None:
-    num_pairs = None if asked.text_pairs is None else len(asked.text_pairs)
-    wanted = len(asked.texts) if num_members == 2 else None
-    if num_pairs == wanted:
-        return
-    has = "no text_pairs" if num_pairs is None else f"{num_pairs:,} text_pairs"
-    needs = "a second text for every text" if num_members == 2 else "texts alone"
-    raise RequestError(
-        422,
-        "invalid_request",
-        f"{len(asked.texts):,} texts and {has}",
-        expected=f"{needs}, as the model was trained",
-        remedy='"text_pairs": a list as long as "texts"' if num_members == 2 else "leave them out",
-    )
+def _check_pairs(asked: ClassifyRequest) -> None:
+    if isinstance(asked, ClassifyPairsRequest) and len(asked.text_pairs) != len(asked.texts):
+        raise RequestError(
+            422,
+            "invalid_request",
+            f"{len(asked.texts):,} texts and {len(asked.text_pairs):,} text_pairs",
+            expected="a second text for every text, as the model was trained",
+            remedy='make "text_pairs" a list as long as "texts"',
+        )
 
 
 def _check_amount(asked: ClassifyRequest, limits: Limits) -> None:
@@ -186,8 +177,8 @@ def _check_amount(asked: ClassifyRequest, limits: Limits) -> None:
             expected=f"at most {most:,} a request",
             remedy="send them in several requests",
         )
-    for name, texts in (("texts", asked.texts), ("text_pairs", asked.text_pairs or [])):
-        for place, text in enumerate(texts):
+    for place, members in enumerate(asked.members()):
+        for name, text in zip(("texts", "text_pairs"), members, strict=False):
             if len(text) > limits.max_characters:
                 raise RequestError(
                     413,

@@ -21,6 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from lasttoken.data.labels import LabelSpec
 from lasttoken.data.written import LabelKind
+from lasttoken.deploy.serving.limits import Limits
+from lasttoken.deploy.serving.model import Members
 from lasttoken.deploy.serving.service import Answers
 
 
@@ -30,11 +32,39 @@ class ClassifyRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     texts: list[str] = Field(description="texts, answered in this order")
-    text_pairs: list[str] | None = Field(
-        None, description="a second text for each, if the model was trained on pairs of texts"
-    )
     probabilities: bool = Field(False, description="tell the probability of every label")
     explain: bool = Field(False, description="weigh the words of each text")
+
+    def members(self) -> list[Members]:
+        """Return each text, or each text and its pair."""
+        return [(text,) for text in self.texts]
+
+
+class ClassifyPairsRequest(ClassifyRequest):
+    """Pairs of texts to classify."""
+
+    text_pairs: list[str] = Field(description="a second text for each of the texts")
+
+    def members(self) -> list[Members]:
+        """Return each text and its pair."""
+        return list(zip(self.texts, self.text_pairs, strict=True))
+
+
+def request_model(num_members: int) -> type[ClassifyRequest]:
+    """Return the model of a request, for texts that come alone or in pairs."""
+    return ClassifyPairsRequest if num_members == 2 else ClassifyRequest
+
+
+def request_schema(num_members: int, limits: Limits) -> dict[str, Any]:
+    """Return what OpenAPI tells of a request, the limits included."""
+    schema = request_model(num_members).model_json_schema()
+    for name in ("texts", "text_pairs"):
+        if name in schema["properties"]:
+            schema["properties"][name]["maxItems"] = limits.max_texts
+            schema["properties"][name]["items"]["maxLength"] = limits.max_characters
+    explains = {"properties": {"explain": {"const": True}}, "required": ["explain"]}
+    few = {"properties": {"texts": {"maxItems": limits.max_explained}}}
+    return {**schema, "if": explains, "then": few}
 
 
 class Word(BaseModel):
