@@ -1,4 +1,4 @@
-"""Clients for `serving`: HTTP over asyncio's streams, because a library would take the server's time.
+"""Clients for `serving`: HTTP over asyncio's streams; a library would take the server's time.
 
 Closed loop: so many clients, each asks again when it has its answer. Open loop: requests come at a
 rate, whatever the server does.

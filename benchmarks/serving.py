@@ -3,8 +3,8 @@
     python -m benchmarks.serving [--quick] [--model FOLDER] [--texts FILE]
 
 GPT-2 124M in fp32 and bf16, `lasttoken serve` in a process of its own, clients in this one on the
-same cores, over loopback. Offline is `TextClassifier.predict_proba` over the same texts, in turn with
-the server, which rests meanwhile.
+same cores, over loopback. Offline is `TextClassifier.predict_proba` over the same texts, in turn
+with the server, which rests meanwhile.
 
     ratio, 32 texts a request / single texts    closed loop, 16 clients, to offline
     distance                                    of each answer from offline, fp32

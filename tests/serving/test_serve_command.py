@@ -226,8 +226,8 @@ def test_no_request_that_openapi_allows_meets_a_fault(finished_run: Path, tmp_pa
     config = tmp_path / "schemathesis.toml"
     config.write_text(SCHEMATHESIS)
     with serve(finished_run) as server:
-        words = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run",
-                 f"{server.address}/openapi.json", "--max-examples", "100", "--no-color"]  # fmt: skip
-        found = subprocess.run(words, capture_output=True, text=True, timeout=280)
+        program = (sys.executable, "-m", "schemathesis.cli", "--config-file", str(config))
+        words = ("run", f"{server.address}/openapi.json", "--max-examples", "100", "--no-color")
+        found = subprocess.run([*program, *words], capture_output=True, text=True, timeout=280)
     assert found.returncode == 0, found.stdout[-6000:]
     assert "5 passed" in found.stdout  # each of the operations

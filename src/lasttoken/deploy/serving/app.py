@@ -92,8 +92,7 @@ def _add_classify(app: FastAPI, service: Service, metrics: Metrics, door: Door) 
         started = time.perf_counter()
         status = 500
         try:
-            if (reason := service.unready) is not None:  # told before a body is read
-                raise not_ready(reason)
+            service.check_open()
             body = await read_body(request, service.limits)
             asked = parse_body(body, service.limits, num_members=service.model.num_members)
             work = service.classify(asked.members(), explain=asked.explain)

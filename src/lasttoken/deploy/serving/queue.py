@@ -112,6 +112,17 @@ class WorkQueue:
         """Return the lanes."""
         return tuple(self._most)
 
+    def check_room(self, num_texts: int, lane: Lane = "answers") -> None:
+        """Check that there are as many places.
+
+        Raises:
+            FullError: there are not.
+        """
+        with self._changed:
+            held, most = self._held[lane], self._most[lane]
+            if held + num_texts > most:
+                raise FullError(held, most, self._seconds_until_free(lane))
+
     def admit(self, num_texts: int, lane: Lane = "answers") -> Job:
         """Reserve places; the job waits once `submit` has its texts.
 
@@ -119,9 +130,7 @@ class WorkQueue:
             FullError: there are not as many.
         """
         with self._changed:
-            held, most = self._held[lane], self._most[lane]
-            if held + num_texts > most:
-                raise FullError(held, most, self._seconds_until_free(lane))
+            self.check_room(num_texts, lane)
             self._held[lane] += num_texts
             return Job(lane, num_texts)
 

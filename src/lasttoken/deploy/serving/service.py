@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +100,17 @@ class Service:
             "failing": "the model has failed and is being checked",
             "dead": "the model's thread has died",
         }[self.batcher.state]
+
+    def check_open(self) -> None:
+        """Check that a request of one text would be taken now: told before its body is read.
+
+        Raises:
+            RequestError: the server is not ready (503) or full (429).
+        """
+        if (reason := self.unready) is not None:
+            raise not_ready(reason)
+        with _telling("answers"):
+            self.queue.check_room(1)
 
     @property
     def is_alive(self) -> bool:
@@ -197,7 +209,14 @@ class Service:
         return explained
 
     def _admit(self, num_texts: int, lane: Lane) -> Job:
-        try:
+        with _telling(lane):
             return self.queue.admit(num_texts, lane)
-        except FullError as full:
-            raise overloaded(full.held, full.most, _WHAT_WAITS[lane], full.retry_seconds) from full
+
+
+@contextmanager
+def _telling(lane: Lane) -> Iterator[None]:
+    """Turn "no room" into what a client is told."""
+    try:
+        yield
+    except FullError as full:
+        raise overloaded(full.held, full.most, _WHAT_WAITS[lane], full.retry_seconds) from full
