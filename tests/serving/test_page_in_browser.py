@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from selenium.webdriver.common.action_chains import ActionChains
-from selenium.webdriver.common.keys import Keys
 from served import wait_until
 
 from lasttoken import TextClassifier
@@ -51,6 +49,8 @@ pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.allow_hosts(["127.0.0.1", "::1"]),
 ]
+
+TAB, ENTER, SPACE, CONTROL = "\ue004", "\ue007", "\ue00d", "\ue009"  # of the WebDriver standard
 
 # Put in before the page's own script: whatever acts although it is only shown, calls it.
 ACTED = (
@@ -137,8 +137,13 @@ def open_page(web: Browser, server: Server, width: int = 1280, scheme: str = "li
     wait_until(lambda: not web.run("return document.querySelector('#go').disabled"), 20)
 
 
-def press(web: Browser, *keys: str) -> None:
-    ActionChains(web.driver).send_keys(*keys).perform()
+def press(web: Browser, *keys: str, held: str = "") -> None:
+    """Press keys one after the other, while another one is held down if it is named."""
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    chain = ActionChains(web.driver)
+    chain = chain.key_down(held).send_keys(*keys).key_up(held) if held else chain.send_keys(*keys)
+    chain.perform()
 
 
 def classify(web: Browser, text: str, *, explain: bool = False) -> list[dict[str, Any]]:
@@ -208,24 +213,22 @@ def test_the_keyboard_is_enough(web: Browser, plain: Server) -> None:
     open_page(web, plain)
     visited = []
     for _ in range(30):
-        press(web, Keys.TAB)
+        press(web, TAB)
         stop = web.run(FOCUS)
         if stop is None:
             break
         assert stop["seen"], stop
         visited.append(stop["name"].split()[0])
         if stop["name"].startswith("textarea"):
-            press(web, "a wonderful film", Keys.ENTER, "a dreadful film")
+            press(web, "a wonderful film", ENTER, "a dreadful film")
         if stop["name"].startswith("input#explain"):
-            press(web, Keys.SPACE)
+            press(web, SPACE)
             assert web.run("return document.querySelector('#explain').checked")
     assert [name.partition(".")[0] for name in visited[:4]] == [
         "textarea#texts", "input#file", "button#go", "input#explain"
     ]  # fmt: skip
     web.run("document.querySelector('#texts').focus()")
-    ActionChains(web.driver).key_down(Keys.CONTROL).send_keys(Keys.ENTER).key_up(
-        Keys.CONTROL
-    ).perform()
+    press(web, ENTER, held=CONTROL)
     assert len(answers(web)) == 2
     check_quiet(web, plain)
 
@@ -314,10 +317,10 @@ def test_a_key_is_asked_for_and_kept_out_of_the_address(
     with serve(finished_run, "--api-key-file", tmp_path / "key.txt") as server:
         web.open(server.address)
         wait_until(lambda: web.run("return document.activeElement.id") == "key", 10)
-        press(web, "wrong", Keys.ENTER)
+        press(web, "wrong", ENTER)
         about = "return document.querySelector('#about').textContent"
         wait_until(lambda: web.run(about) == "That is not the key.", 10)
-        press(web, "0123456789abcdef", Keys.ENTER)
+        press(web, "0123456789abcdef", ENTER)
         wait_until(lambda: not web.run("return document.querySelector('#go').disabled"), 10)
         assert len(classify(web, "a film")) == 1
         assert not any("0123456789abcdef" in url for url in web.requests())

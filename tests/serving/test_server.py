@@ -17,6 +17,7 @@ from served import Hold, soon
 
 from conftest import Command
 from lasttoken import TextClassifier
+from lasttoken.cli.arguments import parse
 from lasttoken.config.serving import ServeConfig
 from lasttoken.deploy.serving import server
 from lasttoken.deploy.serving.app import create_app
@@ -350,3 +351,16 @@ def test_what_a_plain_installation_lacks_is_named(
         "expected: the extra 'serve'",
         "try: pip install 'lasttoken[serve]'",
     ]
+
+
+def test_the_dockerfile_serves_as_nobody_by_a_command_that_parses() -> None:
+    text = (Path(__file__).parents[2] / "Dockerfile").read_text(encoding="utf-8")
+    lines = dict(line.split(" ", 1) for line in text.splitlines() if line[:1].isupper())
+    assert lines["USER"] == "10001:10001"
+    program, command, *words = json.loads(lines["ENTRYPOINT"])
+    assert (program, command) == ("lasttoken", "serve")
+    config = parse(ServeConfig, words, program="lasttoken serve")
+    assert config is not None
+    assert not is_loopback(config.host)
+    assert config.api_key_file
+    assert lines["EXPOSE"] == str(config.port)
