@@ -17,7 +17,7 @@ from lasttoken import TextClassifier
 from lasttoken.deploy.serving.access import Access
 from lasttoken.deploy.serving.app import create_app
 from lasttoken.deploy.serving.limits import Limits
-from lasttoken.deploy.serving.model import PackedModel
+from lasttoken.deploy.serving.packed import PackedModel
 from lasttoken.deploy.serving.service import Service
 from lasttoken.events import Event
 

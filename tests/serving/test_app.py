@@ -137,6 +137,28 @@ def test_a_body_in_chunks_is_refused_while_it_comes(classifier: TextClassifier) 
     assert len(sent) < 20
 
 
+def test_all_bodies_at_hand_are_bounded_together(fresh: TextClassifier) -> None:
+    hold = Hold(fresh)
+
+    async def talk(client: httpx.AsyncClient) -> httpx.Response:
+        hold.batches.clear()
+        hold.is_free.clear()
+        large = {"texts": ["a" * 600]}
+        first = asyncio.create_task(client.post("/classify", json=large))
+        await soon(lambda: hold.batches != [])
+        refused = await client.post("/classify", json=large)
+        small = asyncio.create_task(client.post("/classify", json={"texts": ["a"]}))
+        await asyncio.sleep(0.1)
+        hold.is_free.set()
+        assert [(await task).status_code for task in (first, small)] == [200, 200]
+        assert (await client.post("/classify", json=large)).status_code == 200
+        return refused
+
+    response = ask(fresh, talk, max_bytes_at_hand=1_000)
+    check_fault(response, 429, "overloaded", "bytes wait already, of at most 1,000")
+    assert response.headers["retry-after"] == "1"
+
+
 def test_a_body_that_does_not_come_is_not_waited_for(classifier: TextClassifier) -> None:
     async def drip() -> AsyncIterator[bytes]:
         yield b'{"texts'
@@ -363,6 +385,19 @@ def test_openapi_describes_the_shape_of_this_model(classifier: TextClassifier) -
     statuses = set(schema["paths"]["/classify"]["post"]["responses"])
     assert statuses == {"200", "400", "408", "413", "415", "422", "429", "500", "503", "504"}
     assert set(schema["paths"]) == {"/classify", "/livez", "/readyz", "/info", "/metrics"}
+
+
+def test_openapi_says_where_a_key_is_asked_for(classifier: TextClassifier) -> None:
+    headers = {"x-api-key": KEY}
+    schema = ask(
+        classifier, lambda client: client.get("/openapi.json", headers=headers), access=KEYED
+    ).json()
+    asking_for_it = {
+        path for path, item in schema["paths"].items()
+        if any("security" in operation for operation in item.values())
+    }  # fmt: skip
+    assert asking_for_it == {"/classify", "/info", "/metrics"}
+    assert "401" in schema["paths"]["/classify"]["post"]["responses"]
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/docs", "/redoc", "/classify/", "/..%2f..%2fetc"])

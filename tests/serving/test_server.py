@@ -8,6 +8,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,13 @@ from lasttoken.cli.arguments import parse
 from lasttoken.config.serving import ServeConfig
 from lasttoken.deploy.serving import server
 from lasttoken.deploy.serving.app import create_app
-from lasttoken.deploy.serving.model import PackedModel
+from lasttoken.deploy.serving.limits import Limits
 from lasttoken.deploy.serving.opening import bind, is_loopback, open_access
+from lasttoken.deploy.serving.packed import PackedModel
 from lasttoken.deploy.serving.service import Service
 from lasttoken.errors import ConfigError
 from lasttoken.events import Event, Note
+from lasttoken.inference.prediction import MAX_TOKENS_PER_BATCH
 
 Talk = Callable[[int, Service], Awaitable[None]]
 
@@ -364,3 +368,18 @@ def test_the_dockerfile_serves_as_nobody_by_a_command_that_parses() -> None:
     assert not is_loopback(config.host)
     assert config.api_key_file
     assert lines["EXPOSE"] == str(config.port)
+
+
+def test_the_server_knows_no_torch_but_through_its_model() -> None:
+    program = (
+        "import sys, lasttoken.deploy.serving.server as server; "
+        "print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_a_batch_is_as_large_as_offline() -> None:
+    assert Limits().max_tokens_per_batch == MAX_TOKENS_PER_BATCH

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from lasttoken import __version__
 from lasttoken.deploy.serving.access import Access, Door
-from lasttoken.deploy.serving.body import parse_body, read_body
+from lasttoken.deploy.serving.body import Intake, parse_body, read_body
 from lasttoken.deploy.serving.metrics import Metrics
 from lasttoken.deploy.serving.page_files import PageFile, page_files
 from lasttoken.deploy.serving.refusal import (
@@ -75,14 +75,14 @@ def create_app(service: Service, access: Access, *, on_event: EventCallback) -> 
 
 
 def _add_classify(app: FastAPI, service: Service, metrics: Metrics, door: Door) -> None:
-    labels = service.model.labels
-    schema = request_schema(service.model.num_members, service.limits)
+    model = service.model
+    intake = Intake(service.limits.max_bytes_at_hand)
+    schema = request_schema(model.num_members, service.limits)
 
     @app.post(
         "/classify",
         summary="Classify texts",
-        response_model=response_model(labels.kind),
-        response_model_exclude_none=True,
+        response_model=response_model(model.kind),
         responses=_faults(*_FAULTS),
         openapi_extra={
             "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}
@@ -93,16 +93,17 @@ def _add_classify(app: FastAPI, service: Service, metrics: Metrics, door: Door) 
         status = 500
         try:
             service.check_open()
-            body = await read_body(request, service.limits)
-            asked = parse_body(body, service.limits, num_members=service.model.num_members)
-            work = service.classify(asked.members(), explain=asked.explain)
-            answers = await _while_wanted(request, work, service)
-            content = {
-                "predictions": predictions(labels, answers, probabilities=asked.probabilities)
-            }
+            with intake.portion() as count:
+                body = await read_body(request, service.limits, count)
+                asked = parse_body(body, service.limits, num_members=model.num_members)
+                work = service.classify(asked.members(), explain=asked.explain)
+                answers = await _while_wanted(request, work, service)
+                found = predictions(
+                    model.kind, model.labels, answers, probabilities=asked.probabilities
+                )
             status = 200
             return Response(
-                json.dumps(content, ensure_ascii=False, allow_nan=False),
+                json.dumps({"predictions": found}, ensure_ascii=False, allow_nan=False),
                 media_type="application/json",
                 headers={"Server-Timing": _timing(answers)},
             )

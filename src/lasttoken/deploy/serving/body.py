@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from lasttoken.deploy.serving.limits import MAX_JSON_DEPTH, Limits
-from lasttoken.deploy.serving.refusal import RequestError, departed
+from lasttoken.deploy.serving.refusal import RequestError, departed, overloaded
 from lasttoken.deploy.serving.shapes import (
     ClassifyPairsRequest,
     ClassifyRequest,
@@ -30,11 +31,50 @@ _EXAMPLE = '{"texts": ["..."]}'
 _CLOSE = {"Connection": "close"}
 
 
-async def read_body(request: Request, limits: Limits) -> bytes:
+class Intake:
+    """The bytes of all bodies at hand, from their first to the answer of their request.
+
+    Args:
+        most: bytes.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.num_bytes = 0
+        self._most = most
+
+    @contextmanager
+    def portion(self) -> Iterator[Callable[[int], None]]:
+        """Give what counts the bytes of one request, as long as the block lasts.
+
+        Raises:
+            RequestError: by what is given, when there are too many (429).
+        """
+        counted = 0
+
+        def count(num_bytes: int) -> None:
+            nonlocal counted
+            if self.num_bytes + num_bytes > self._most:
+                raise overloaded(self.num_bytes, self._most, "bytes", 1, headers=_CLOSE)
+            counted += num_bytes
+            self.num_bytes += num_bytes
+
+        try:
+            yield count
+        finally:
+            self.num_bytes -= counted
+
+
+async def read_body(request: Request, limits: Limits, count: Callable[[int], None]) -> bytes:
     """Return a body.
 
+    Args:
+        request: whose body nobody has read.
+        limits: see `Limits`.
+        count: called with the bytes of each part; see `Intake.portion`.
+
     Raises:
-        RequestError: it is no JSON by its head (415), too large (413), or too slow (408).
+        RequestError: it is no JSON by its head (415), too large (413), or too slow (408); or
+            there are too many bytes at hand (429).
     """
     _check_head(request, limits)
     parts = []
@@ -45,6 +85,7 @@ async def read_body(request: Request, limits: Limits) -> bytes:
                 num_bytes += len(part)
                 if num_bytes > limits.max_body_bytes:
                     raise _too_large(f"more than {limits.max_body_bytes:,} bytes", limits)
+                count(len(part))
                 parts.append(part)
     except TimeoutError:
         raise RequestError(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lasttoken.inference.prediction import MAX_TOKENS_PER_BATCH
-
 # Characters a text for each token that is read at once. A token of these tokenizers is rarely
 # longer than 20 characters, and tokenizing is the one thing whose cost grows with all of a text.
 # Text Embeddings Inference cuts at the same number.
@@ -26,6 +24,7 @@ class Limits:
         max_body_bytes: of a request's body, also of one sent in chunks.
         max_texts: of a request.
         max_characters: of a text, counted before it is tokenized.
+        max_bytes_at_hand: of the bodies of all requests that have no answer yet.
         max_explained: texts of a request whose words are weighed.
         max_waiting: texts that wait for the model, all requests together.
         max_waiting_explained: texts whose words wait to be weighed, likewise.
@@ -36,10 +35,11 @@ class Limits:
 
     max_body_bytes: int = 2_000_000
     max_texts: int = 256
+    max_bytes_at_hand: int = 128_000_000
     max_characters: int = 256_000
     max_explained: int = 16
     max_waiting: int = 1_024
     max_waiting_explained: int = 64
-    max_tokens_per_batch: int = MAX_TOKENS_PER_BATCH
+    max_tokens_per_batch: int = 4_096  # as offline: `inference.prediction`
     request_seconds: float = 60.0
     grace_seconds: float = 30.0

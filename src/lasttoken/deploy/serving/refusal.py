@@ -54,7 +54,13 @@ class RequestError(LastTokenError):
         }
 
 
-def overloaded(waiting: int, most: int, what: str, retry_seconds: int) -> RequestError:
+def overloaded(
+    waiting: int,
+    most: int,
+    what: str,
+    retry_seconds: int,
+    headers: Mapping[str, str] | None = None,
+) -> RequestError:
     """Return the refusal of a request for which the queue has no room."""
     return RequestError(
         429,
@@ -62,7 +68,7 @@ def overloaded(waiting: int, most: int, what: str, retry_seconds: int) -> Reques
         f"{waiting:,} {what} wait already, of at most {most:,}",
         expected="room in the queue",
         remedy=f"try again in {retry_seconds} s",
-        headers={"Retry-After": str(retry_seconds)},
+        headers={"Retry-After": str(retry_seconds), **(headers or {})},
     )
 
 

@@ -14,7 +14,6 @@ import logging
 import signal
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -24,13 +23,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from lasttoken.config.serving import ServeConfig
 from lasttoken.deploy.serving.app import create_app
 from lasttoken.deploy.serving.limits import CHARACTERS_PER_TOKEN, HEAD_SECONDS, Limits
-from lasttoken.deploy.serving.model import PackedModel, ServedModel
+from lasttoken.deploy.serving.model import ServedModel
 from lasttoken.deploy.serving.opening import address_of, bind, open_access
 from lasttoken.deploy.serving.service import Service
-from lasttoken.estimator import TextClassifier
 from lasttoken.events import EventCallback, Note
 from lasttoken.model.location import model_folder
-from lasttoken.training.preparation import tell_reading_path
 
 _TICK = 0.05  # seconds between two looks at whether the model is ready, or dead
 _CLOSING_SECONDS = 2  # for responses that are on their way when everything is answered
@@ -45,14 +42,23 @@ def run_server(config: ServeConfig, *, on_event: EventCallback) -> int:
     model_folder(config.run)  # told before anything is opened
     access = open_access(config.host, config.api_key_file)
     with contextlib.closing(bind(config.host, config.port)) as listener:
-        classifier = TextClassifier.from_pretrained(
-            config.run, precision=config.precision, device=config.device
-        )
-        tell_reading_path(classifier.loaded_, on_event)
-        model = PackedModel(classifier, name=Path(config.run).expanduser().resolve().name)
+        model = open_model(config, on_event=on_event)
         service = Service(model, limits_of(config, model), on_event=on_event)
         app = create_app(service, access, on_event=on_event)
         return asyncio.run(_serve(service, app, listener, on_event))
+
+
+def open_model(config: ServeConfig, *, on_event: EventCallback) -> ServedModel:
+    """Load the model that the settings name.
+
+    Raises:
+        LastTokenError: it cannot be loaded.
+    """
+    from lasttoken.deploy.serving.packed import load_packed  # brings torch
+
+    return load_packed(
+        config.run, precision=config.precision, device=config.device, on_event=on_event
+    )
 
 
 def limits_of(config: ServeConfig, model: ServedModel) -> Limits:

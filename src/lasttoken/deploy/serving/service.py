@@ -167,7 +167,7 @@ class Service:
         loop = asyncio.get_running_loop()
         started = time.perf_counter()
         if not texts:
-            none = np.zeros((0, self.model.labels.num_logits))
+            none = np.zeros((0, len(self.model.labels)))
             empty = np.zeros(0, dtype=np.int64)
             words: list[Words] | None = [] if len(held) > 1 else None
             return Answers(none, empty, empty.astype(np.bool_), empty, words, {})

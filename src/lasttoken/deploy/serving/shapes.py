@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from lasttoken.data.labels import LabelSpec
 from lasttoken.data.written import LabelKind
 from lasttoken.deploy.serving.limits import Limits
 from lasttoken.deploy.serving.model import Members
@@ -104,24 +103,26 @@ class Shape:
     """
 
     fields: dict[str, tuple[Any, str]]
-    values: Callable[[LabelSpec, NDArray[np.float64], Any], dict[str, Any]]
+    values: Callable[[tuple[str, ...], NDArray[np.float64], Any], dict[str, Any]]
     has_probs: bool = True
     names_explained: bool = False
 
 
-def _one_label(labels: LabelSpec, probs: NDArray[np.float64], decision: Any) -> dict[str, Any]:  # noqa: ANN401 - by kind
-    return {"label": labels.labels[decision], "score": float(probs[decision])}
+def _one_label(
+    labels: tuple[str, ...], probs: NDArray[np.float64], decision: Any
+) -> dict[str, Any]:  # noqa: ANN401 - by kind
+    return {"label": labels[decision], "score": float(probs[decision])}
 
 
-def _set(labels: LabelSpec, probs: NDArray[np.float64], decision: Any) -> dict[str, Any]:  # noqa: ANN401 - by kind
+def _set(labels: tuple[str, ...], probs: NDArray[np.float64], decision: Any) -> dict[str, Any]:  # noqa: ANN401 - by kind
     given = np.flatnonzero(decision).tolist()
     return {
-        "labels": [labels.labels[place] for place in given],
+        "labels": [labels[place] for place in given],
         "scores": [float(probs[place]) for place in given],
     }
 
 
-def _number(labels: LabelSpec, probs: NDArray[np.float64], decision: Any) -> dict[str, Any]:  # noqa: ANN401 - by kind
+def _number(labels: tuple[str, ...], probs: NDArray[np.float64], decision: Any) -> dict[str, Any]:  # noqa: ANN401 - by kind
     del labels, probs
     return {"value": float(decision)}
 
@@ -145,25 +146,26 @@ SHAPES: dict[LabelKind, Shape] = {
 
 
 def predictions(
-    labels: LabelSpec, answers: Answers, *, probabilities: bool
+    kind: LabelKind, labels: tuple[str, ...], answers: Answers, *, probabilities: bool
 ) -> list[dict[str, Any]]:
     """Return the predictions of a response.
 
     Args:
+        kind: of the model's task.
         labels: of the model.
         answers: to N texts.
         probabilities: whether they were asked for; a regression has none.
     """
-    shape = SHAPES[labels.kind]
+    shape = SHAPES[kind]
     found = []
     for place, (row, decision) in enumerate(zip(answers.probs, answers.decisions, strict=True)):
         one = shape.values(labels, row, decision)
         one["truncated"] = bool(answers.truncated[place])
         if probabilities and shape.has_probs:
-            one["probabilities"] = dict(zip(labels.labels, row.tolist(), strict=True))
+            one["probabilities"] = dict(zip(labels, row.tolist(), strict=True))
         if answers.words is not None:
             if shape.names_explained:
-                one["explained"] = labels.labels[answers.label_ids[place]]
+                one["explained"] = labels[answers.label_ids[place]]
             one["words"] = [
                 {"text": text, "weight": weight} for text, weight in answers.words[place]
             ]
