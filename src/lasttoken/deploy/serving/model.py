@@ -1,7 +1,7 @@
 """The model as the server sees it: texts to tokens, tokens to probabilities, and what they mean.
 
-`ServedModel` is all that the server asks of a model; `packed.PackedModel` is the torch model. Nothing
-else of the server knows torch, so that a model without it can be served where torch is not.
+`ServedModel` is all that the server asks of a model; `packed.PackedModel` is the torch model.
+Nothing else of the server knows torch, so that a model without it can be served where torch is not.
 """
 
 from __future__ import annotations

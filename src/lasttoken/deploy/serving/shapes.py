@@ -91,6 +91,10 @@ class FaultResponse(BaseModel):
     error: Fault
 
 
+_Labels = tuple[str, ...]
+_Probs = NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class Shape:
     """How the predictions of one kind of task look.
@@ -103,18 +107,16 @@ class Shape:
     """
 
     fields: dict[str, tuple[Any, str]]
-    values: Callable[[tuple[str, ...], NDArray[np.float64], Any], dict[str, Any]]
+    values: Callable[[_Labels, _Probs, Any], dict[str, Any]]
     has_probs: bool = True
     names_explained: bool = False
 
 
-def _one_label(
-    labels: tuple[str, ...], probs: NDArray[np.float64], decision: Any
-) -> dict[str, Any]:  # noqa: ANN401 - by kind
+def _one_label(labels: _Labels, probs: _Probs, decision: Any) -> dict[str, Any]:  # noqa: ANN401 - by kind
     return {"label": labels[decision], "score": float(probs[decision])}
 
 
-def _set(labels: tuple[str, ...], probs: NDArray[np.float64], decision: Any) -> dict[str, Any]:  # noqa: ANN401 - by kind
+def _set(labels: _Labels, probs: _Probs, decision: Any) -> dict[str, Any]:  # noqa: ANN401 - by kind
     given = np.flatnonzero(decision).tolist()
     return {
         "labels": [labels[place] for place in given],
@@ -122,7 +124,7 @@ def _set(labels: tuple[str, ...], probs: NDArray[np.float64], decision: Any) -> 
     }
 
 
-def _number(labels: tuple[str, ...], probs: NDArray[np.float64], decision: Any) -> dict[str, Any]:  # noqa: ANN401 - by kind
+def _number(labels: _Labels, probs: _Probs, decision: Any) -> dict[str, Any]:  # noqa: ANN401 - by kind
     del labels, probs
     return {"value": float(decision)}
 
