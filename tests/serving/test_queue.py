@@ -212,6 +212,18 @@ def test_the_newest_pace_weighs_a_fifth() -> None:
     assert full.value.retry_seconds == 20  # 10 texts at 0.8 x 1 s + 0.2 x 6 s
 
 
+def test_there_is_no_room_behind_what_takes_too_long() -> None:
+    queue = WorkQueue({"answers": 100, "words": 1}, longest_wait=10.0)
+    queue.measure("answers", seconds=3.0, num_texts=1)
+    wait_in(queue, *[1] * 4)  # nothing waits yet: a request has as much room as there is
+    with pytest.raises(FullError) as full:
+        queue.admit(1)
+    assert full.value.is_late
+    assert full.value.retry_seconds == 12
+    queue.take(1)
+    queue.admit(1)
+
+
 def test_idle_time_is_not_measured_but_time_between_batches_is() -> None:
     stretch = Stretch()
     started = time.perf_counter() - 1.0

@@ -54,7 +54,8 @@ class Intake:
         def count(num_bytes: int) -> None:
             nonlocal counted
             if self.num_bytes + num_bytes > self._most:
-                raise overloaded(self.num_bytes, self._most, "bytes", 1, headers=_CLOSE)
+                found = f"{self.num_bytes:,} bytes wait already, of at most {self._most:,}"
+                raise overloaded(found, 1, headers=_CLOSE)
             counted += num_bytes
             self.num_bytes += num_bytes
 

@@ -36,13 +36,15 @@ class FullError(Exception):
         held: places taken.
         most: places in all.
         retry_seconds: until what waits now is done, at the pace measured; at least 1.
+        is_late: there are places, but what waits takes too long already.
     """
 
-    def __init__(self, held: int, most: int, retry_seconds: int) -> None:
+    def __init__(self, held: int, most: int, retry_seconds: int, *, is_late: bool) -> None:
         super().__init__(held, most, retry_seconds)
         self.held = held
         self.most = most
         self.retry_seconds = retry_seconds
+        self.is_late = is_late
 
 
 class LeftError(Exception):
@@ -96,10 +98,13 @@ class WorkQueue:
 
     Args:
         most: lane to the texts that may wait in it.
+        longest_wait: seconds; while what waits in a lane takes longer, at the pace measured, there
+            is no room in it either: who waited in vain would be worse off than who comes again.
     """
 
-    def __init__(self, most: dict[Lane, int]) -> None:
+    def __init__(self, most: dict[Lane, int], longest_wait: float = math.inf) -> None:
         self._most = most
+        self._longest_wait = longest_wait
         self._held: dict[Lane, int] = dict.fromkeys(most, 0)
         self._pace: dict[Lane, float | None] = dict.fromkeys(most)
         self._lanes: dict[Lane, deque[Job]] = {lane: deque() for lane in most}
@@ -113,15 +118,18 @@ class WorkQueue:
         return tuple(self._most)
 
     def check_room(self, num_texts: int, lane: Lane = "answers") -> None:
-        """Check that there are as many places.
+        """Check that there are as many places, and that they are reached in time.
 
         Raises:
-            FullError: there are not.
+            FullError: there are not, or they are not.
         """
         with self._changed:
             held, most = self._held[lane], self._most[lane]
-            if held + num_texts > most:
-                raise FullError(held, most, self._seconds_until_free(lane))
+            seconds = held * (self._pace[lane] or 0.0)
+            is_late = seconds > self._longest_wait
+            if is_late or held + num_texts > most:
+                retry_seconds = max(1, math.ceil(seconds))
+                raise FullError(held, most, retry_seconds, is_late=is_late)
 
     def admit(self, num_texts: int, lane: Lane = "answers") -> Job:
         """Reserve places; the job waits once `submit` has its texts.
@@ -222,10 +230,6 @@ class WorkQueue:
         with self._changed:
             jobs = [job for jobs in self._lanes.values() for job in jobs]
             return sum(len(job.content) - job.num_taken for job in jobs)
-
-    def _seconds_until_free(self, lane: Lane) -> int:
-        pace = self._pace[lane]
-        return max(1, math.ceil(self._held[lane] * pace)) if pace is not None else 1
 
     def _fill(self, lane: Lane, budget: int) -> list[Part]:
         parts: list[Part] = []

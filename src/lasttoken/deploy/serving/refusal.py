@@ -55,17 +55,13 @@ class RequestError(LastTokenError):
 
 
 def overloaded(
-    waiting: int,
-    most: int,
-    what: str,
-    retry_seconds: int,
-    headers: Mapping[str, str] | None = None,
+    found: str, retry_seconds: int, headers: Mapping[str, str] | None = None
 ) -> RequestError:
     """Return the refusal of a request for which the queue has no room."""
     return RequestError(
         429,
         "overloaded",
-        f"{waiting:,} {what} wait already, of at most {most:,}",
+        found,
         expected="room in the queue",
         remedy=f"try again in {retry_seconds} s",
         headers={"Retry-After": str(retry_seconds), **(headers or {})},

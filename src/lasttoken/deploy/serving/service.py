@@ -28,6 +28,10 @@ from lasttoken.deploy.serving.queue import FullError, Job, Lane, WorkQueue
 from lasttoken.deploy.serving.refusal import not_ready, overloaded
 from lasttoken.events import EventCallback
 
+# Of the time that a request may take, what waits before it may take so much by the pace measured;
+# the rest is for the request itself, and for a pace that was too good.
+_SHARE_OF_WAITING = 0.5
+
 _WHAT_WAITS: dict[Lane, str] = {"answers": "texts", "words": "texts to explain"}
 
 
@@ -72,7 +76,8 @@ class Service:
         self.model = model
         self.limits = limits
         self.queue = WorkQueue(
-            {"answers": limits.max_waiting, "words": limits.max_waiting_explained}
+            {"answers": limits.max_waiting, "words": limits.max_waiting_explained},
+            longest_wait=limits.request_seconds * _SHARE_OF_WAITING,
         )
         self.batcher = Batcher(
             model, self.queue, budget=limits.max_tokens_per_batch, on_event=on_event
@@ -219,4 +224,6 @@ def _telling(lane: Lane) -> Iterator[None]:
     try:
         yield
     except FullError as full:
-        raise overloaded(full.held, full.most, _WHAT_WAITS[lane], full.retry_seconds) from full
+        limit = f"{full.retry_seconds} s of work" if full.is_late else f"of at most {full.most:,}"
+        found = f"{full.held:,} {_WHAT_WAITS[lane]} wait already, {limit}"
+        raise overloaded(found, full.retry_seconds) from full
