@@ -14,6 +14,7 @@ from served import POISON, TEXTS, Hold, ask, asking, serving, soon, spoil
 
 from lasttoken import TextClassifier
 from lasttoken.deploy.serving.access import Access, hash_key
+from lasttoken.deploy.serving.page_files import page_files
 from lasttoken.events import Note
 
 KEY = "correct horse battery staple".replace(" ", "-")
@@ -425,6 +426,17 @@ def test_every_response_carries_the_headers_that_protect(classifier: TextClassif
         assert response.headers["x-content-type-options"] == "nosniff"
         assert re.fullmatch("[0-9a-f]{32}", response.headers["x-request-id"])
         assert not any(name.startswith("access-control") for name in response.headers)
+
+
+def test_the_page_is_small_and_holds_nothing_that_its_policy_forbids() -> None:
+    files = page_files()
+    assert set(files) == {"/", "/page.css", "/page.js", "/report.css"}
+    assert sum(len(file.content) for file in files.values()) < 40_000
+    html, script = (files[path].content.decode() for path in ("/", "/page.js"))
+    assert not re.search(r"<style|<script(?! src=)|\son\w+=|\sstyle=|https?://|javascript:", html)
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(", script)
+    # The one address of another site is a name, which is never asked.
+    assert re.findall(r"https?://[^\"]+", script) == ["http://www.w3.org/2000/svg"]
 
 
 def test_a_page_elsewhere_may_not_ask(classifier: TextClassifier) -> None:
