@@ -114,7 +114,7 @@ def test_sigterm_under_load_answers_what_was_accepted_and_ends_with_0(finished_r
     assert statuses.count(200) > 8
 
 
-def test_ctrl_c_ends_it_with_0_and_a_second_one_at_once(finished_run: Path) -> None:
+def test_ctrl_c_ends_it_with_0(finished_run: Path) -> None:
     with serve(finished_run) as server:
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(30) == 0

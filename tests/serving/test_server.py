@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,25 @@ def test_who_cannot_be_answered_within_the_time_of_grace_is_told_of(fresh: TextC
     code, notes = run(fresh, talk, grace_seconds=0.1)
     assert code == 1
     assert "some requests got no answer" in notes[-1]
+
+
+@pytest.mark.usefixtures("socket_enabled")
+def test_a_second_signal_ends_it_without_waiting(fresh: TextClassifier) -> None:
+    hold = Hold(fresh)
+    started = time.monotonic()
+
+    async def talk(port: int, service: Service) -> None:
+        hold.batches.clear()
+        hold.is_free.clear()
+        asyncio.ensure_future(post(port, {"texts": ["stuck"]}))  # noqa: RUF006
+        await soon(lambda: hold.batches != [])
+        os.kill(os.getpid(), signal.SIGTERM)
+        await soon(lambda: service.unready is not None)
+        asyncio.get_running_loop().call_later(1.0, hold.is_free.set)
+
+    code, _ = run(fresh, talk)  # sends the second
+    assert code == 1
+    assert time.monotonic() - started < 20  # the time of grace is 30
 
 
 @pytest.mark.usefixtures("socket_enabled")
