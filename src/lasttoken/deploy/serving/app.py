@@ -95,7 +95,7 @@ def _add_classify(app: FastAPI, service: Service, metrics: Metrics, door: Door) 
             service.check_open()
             with intake.portion() as count:
                 body = await read_body(request, service.limits, count)
-                asked = parse_body(body, service.limits, num_members=model.num_members)
+                asked = parse_body(body, service.limits, model)
                 work = service.classify(asked.members(), explain=asked.explain)
                 answers = await _while_wanted(request, work, service)
                 found = predictions(
@@ -172,6 +172,7 @@ def _add_probes(app: FastAPI, service: Service, metrics: Metrics) -> None:
         limits = service.limits
         return {
             **service.model.facts,
+            "can_explain": service.model.can_explain,
             "limits": {
                 "max_body_bytes": limits.max_body_bytes,
                 "max_texts": limits.max_texts,

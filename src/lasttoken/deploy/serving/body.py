@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from lasttoken.deploy.serving.limits import MAX_JSON_DEPTH, Limits
+from lasttoken.deploy.serving.model import ServedModel
 from lasttoken.deploy.serving.refusal import RequestError, departed, overloaded
 from lasttoken.deploy.serving.shapes import (
     ClassifyPairsRequest,
@@ -102,22 +103,23 @@ async def read_body(request: Request, limits: Limits, count: Callable[[int], Non
     return b"".join(parts)
 
 
-def parse_body(body: bytes, limits: Limits, *, num_members: int) -> ClassifyRequest:
+def parse_body(body: bytes, limits: Limits, model: ServedModel) -> ClassifyRequest:
     """Return what a body asks for, within the limits.
 
     Args:
         body: UTF-8.
         limits: see `Limits`.
-        num_members: 2 for a model of pairs of texts.
+        model: that is asked.
 
     Raises:
         RequestError: it is no JSON (400), of another form (422), or asks for too much (413).
     """
     _check_depth(body)
     try:
-        asked = request_model(num_members).model_validate_json(body)
+        asked = request_model(model.num_members).model_validate_json(body)
     except ValidationError as error:
         raise _as_refusal(error) from None
+    _check_explain(asked, model)
     _check_pairs(asked)
     _check_amount(asked, limits)
     return asked
@@ -196,6 +198,17 @@ def _place(location: Sequence[int | str]) -> str:
         for part in location
     ]
     return "".join(parts) or "the body"
+
+
+def _check_explain(asked: ClassifyRequest, model: ServedModel) -> None:
+    if asked.explain and not model.can_explain:
+        raise RequestError(
+            422,
+            "invalid_request",
+            "explain: this model cannot weigh words",
+            expected='"explain": false',
+            remedy="serve the run that it was exported from",
+        )
 
 
 def _check_pairs(asked: ClassifyRequest) -> None:

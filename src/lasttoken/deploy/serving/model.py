@@ -43,6 +43,7 @@ class ServedModel(Protocol):
         kind: of the task.
         max_length: tokens that are read at once.
         num_members: 2 if every text has a second one, else 1.
+        can_explain: whether `explain` may be called.
         facts: what `GET /info` tells of it, as JSON.
     """
 
@@ -50,6 +51,7 @@ class ServedModel(Protocol):
     kind: LabelKind
     max_length: int
     num_members: int
+    can_explain: bool
     facts: Mapping[str, Any]
 
     def read(self, texts: Sequence[Members]) -> ReadTexts:

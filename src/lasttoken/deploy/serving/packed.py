@@ -15,7 +15,6 @@ from lasttoken.data.tasks import name_of
 from lasttoken.deploy.serving.model import Ask, Members, ReadTexts, Words
 from lasttoken.estimator import TextClassifier
 from lasttoken.evaluation.explain import explain_by_leaving_out
-from lasttoken.evaluation.words import has_places
 from lasttoken.events import EventCallback, ignore
 from lasttoken.inference.predictor import Predictor
 from lasttoken.model.device import resolve_device, resolve_precision
@@ -49,12 +48,13 @@ class PackedModel:
         reading = loaded.record.reading
         self._classifier = classifier
         # Its own tokenizer: those of transformers must not be used by two threads at a time.
-        self._explaining = _another_tokenizer(loaded)
+        self._explaining = replace(loaded, tokenizer=copy.deepcopy(loaded.tokenizer))
         labels = loaded.classifier.labels
         self.labels = labels.labels
         self.kind = labels.kind
         self.max_length = reading.max_length
         self.num_members = 2 if reading.has_pairs else 1
+        self.can_explain = True
         device = resolve_device(classifier.device)
         self.facts: Mapping[str, Any] = {
             "name": name,
@@ -129,12 +129,6 @@ class _Asking(Predictor):
     def probs(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return what `predict_logits` gave."""
         return logits.astype(np.float64)
-
-
-def _another_tokenizer(loaded: LoadedModel) -> LoadedModel:
-    if not has_places(loaded):  # written in Python: copying may share what it must not
-        return loaded
-    return replace(loaded, tokenizer=copy.deepcopy(loaded.tokenizer))
 
 
 def _columns(texts: Sequence[Members], num_members: int) -> list[list[str]]:
