@@ -228,6 +228,9 @@ def test_no_request_that_openapi_allows_meets_a_fault(finished_run: Path, tmp_pa
     with serve(finished_run) as server:
         program = (sys.executable, "-m", "schemathesis.cli", "--config-file", str(config))
         words = ("run", f"{server.address}/openapi.json", "--max-examples", "100", "--no-color")
-        found = subprocess.run([*program, *words], capture_output=True, text=True, timeout=280)
+        # In a folder of its own, where it leaves what it remembers.
+        found = subprocess.run(
+            [*program, *words], capture_output=True, text=True, timeout=280, cwd=tmp_path
+        )
     assert found.returncode == 0, found.stdout[-6000:]
     assert "5 passed" in found.stdout  # each of the operations
