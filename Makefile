@@ -5,12 +5,12 @@ BIN := .venv/bin
 RUN ?= runs/demo
 DATA ?= data
 
-.PHONY: demo test check slow prove-resume prove-fuzz prove-report bench bench-quick bench-quality docs clean
+.PHONY: demo test check slow prove-resume prove-fuzz prove-report prove-page bench bench-quick bench-quality docs clean
 
 # The stamp holds what was installed, so that a second call needs no network.
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,onnx]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,onnx,serve]'
 	@touch $@
 
 demo: .venv/ready ## sample model and reviews: train, evaluate, report, predict
@@ -49,6 +49,9 @@ prove-fuzz: .venv/ready ## 100,000 inputs to readers and predict; about ten minu
 
 prove-report: .venv/browser ## the report in Chromium; needs chromium, chromium-driver and npm
 	$(BIN)/python -m pytest -m proof tests/test_report_in_browser.py
+
+prove-page: .venv/browser ## the page of `serve` in Chromium; needs what prove-report needs
+	$(BIN)/python -m pytest -m proof tests/serving/test_page_in_browser.py
 
 bench: .venv/ready ## every benchmark, at most 3 hours, goes on where it stopped
 	$(BIN)/python -m benchmarks.run

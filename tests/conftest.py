@@ -8,10 +8,13 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from lasttoken import TextClassifier
 
 # Set before torch, transformers and huggingface_hub are imported: they read these only once.
 _CACHE = tempfile.mkdtemp(prefix="lasttoken-tests-")
@@ -132,6 +135,22 @@ def finished_run(tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     words = ["train", str(data), "--model", str(tiny_gpt2), "--output-dir", str(run), *FAST]
     assert main(words) == 0
     return run
+
+
+@pytest.fixture(scope="session")
+def classifier(finished_run: Path) -> TextClassifier:
+    """The finished run's classifier, fp32; for reading only."""
+    from lasttoken import TextClassifier
+
+    return TextClassifier.from_pretrained(finished_run, precision="fp32", device="cpu")
+
+
+@pytest.fixture
+def fresh(finished_run: Path) -> TextClassifier:
+    """The same classifier, loaded anew: a test may spoil it."""
+    from lasttoken import TextClassifier
+
+    return TextClassifier.from_pretrained(finished_run, precision="fp32", device="cpu")
 
 
 @pytest.fixture

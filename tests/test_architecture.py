@@ -18,8 +18,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # Top to bottom: a module imports from its own stage and from those before it.
 STAGES = (
     "errors", "events", "settings", "template", "config", "versions", "durable", "launch", "data",
-    "model", "inference", "evaluation", "training", "estimator", "tune", "runs", "deploy",
-    "cli",
+    "model", "inference", "evaluation", "training", "estimator", "tune", "runs", "deploy", "cli",
 )  # fmt: skip
 ENTRANCES = {"__init__", "__main__"}  # they hand out names of all stages
 
@@ -28,6 +27,7 @@ OWNERS = {
     "captum": {"evaluation"},
     "cleanlab": {"evaluation"},
     "datasets": {"data"},
+    "fastapi": {"deploy"},
     "filelock": {"runs"},
     "ftfy": {"data"},
     "gguf": {"model"},
@@ -40,13 +40,17 @@ OWNERS = {
     "onnxscript": {"deploy"},
     "optuna": {"tune"},
     "peft": {"model"},
+    "prometheus_client": {"deploy"},
     "pyarrow": {"data"},
+    "pydantic": {"deploy"},  # comes with fastapi
     "ray": {"deploy"},
     "rich": {"cli"},
     "safetensors": {"model", "training"},
+    "starlette": {"deploy"},  # comes with fastapi
     "tokenizers": {"deploy", "model"},
     "transformers": {"model"},
     "tyro": {"cli"},
+    "uvicorn": {"deploy"},
 }
 FREE = {"numpy", "scipy", "sklearn", "torch", "typing_extensions"}
 LONGEST_MODULE = 300

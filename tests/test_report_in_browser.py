@@ -260,8 +260,10 @@ class Browser:
     def __init__(self, driver: Any) -> None:
         self.driver = driver
 
-    def open(self, path: Path, width: int = 1280, scheme: str = "light", media: str = "") -> None:
-        """Open a file anew, as a window of that width shows it, or as paper does."""
+    def open(
+        self, path: Path | str, width: int = 1280, scheme: str = "light", media: str = ""
+    ) -> None:
+        """Open a file or address anew, as a window of that width shows it, or as paper does."""
         self.driver.get("about:blank")
         for log in ("browser", "performance"):
             self.driver.get_log(log)  # hands out each entry once
@@ -273,7 +275,7 @@ class Browser:
             "Emulation.setEmulatedMedia", media=media,
             features=[{"name": "prefers-color-scheme", "value": scheme}],
         )  # fmt: skip
-        self.driver.get(path.as_uri())
+        self.driver.get(path if isinstance(path, str) else path.as_uri())
 
     def command(self, name: str, **words: Any) -> Any:
         """Call the browser's debugging protocol."""
@@ -318,8 +320,7 @@ def program(name: str, package: str) -> str:
     return path
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def open_browser() -> Iterator[Browser]:
     """Debian's Chromium and driver; both are named, so that Selenium neither looks nor loads."""
     try:
         from selenium import webdriver
@@ -339,9 +340,14 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def axe(request: pytest.FixtureRequest) -> str:
+def browser() -> Iterator[Browser]:
+    yield from open_browser()
+
+
+def axe_source(config: pytest.Config) -> str:
     """Return the source of axe-core, fetched once by npm and compared with the hash above."""
-    folder = request.config.cache.mkdir("axe-core")
+    assert config.cache is not None
+    folder = config.cache.mkdir("axe-core")
     archive = folder / f"{AXE.replace('@', '-')}.tgz"
     if not archive.exists():
         words = [program("npm", "npm"), "pack", AXE, "--silent", "--pack-destination", str(folder)]
@@ -352,6 +358,11 @@ def axe(request: pytest.FixtureRequest) -> str:
         source = files.extractfile("package/axe.min.js")
         assert source is not None
         return source.read().decode()
+
+
+@pytest.fixture(scope="module")
+def axe(request: pytest.FixtureRequest) -> str:
+    return axe_source(request.config)
 
 
 def write_rows(path: Path, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> Path:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from lasttoken import __version__
 from lasttoken.cli.arguments import parse
 from lasttoken.cli.deployed import run_export_command, run_predict_command
+from lasttoken.cli.extras import require_extra
 from lasttoken.cli.output import (
     check_standard_output,
     drop_standard_output,
@@ -48,6 +49,7 @@ from lasttoken.config import (
     TrainConfig,
     TuneConfig,
 )
+from lasttoken.config.serving import ServeConfig
 from lasttoken.errors import ConfigError, LastTokenError, StoppedError, TerminatedError
 from lasttoken.launch import process_rank
 
@@ -251,6 +253,15 @@ def _check(config: CheckConfig, screen: Screen, command: Sequence[str]) -> int:
     return outcome.exit_code
 
 
+def _serve(config: ServeConfig, screen: Screen, command: Sequence[str]) -> int:
+    del command
+    require_extra("serve", ("fastapi", "uvicorn", "prometheus_client"))
+    screen.start()
+    from lasttoken.deploy.serving.server import run_server
+
+    return run_server(config, on_event=screen)
+
+
 COMMANDS = {
     "train": _Command(TrainConfig, _train, "DATA [--model gpt2] [--output-dir RUN] ..."),
     "evaluate": _Command(EvaluateConfig, _evaluate, "RUN DATA"),
@@ -262,4 +273,5 @@ COMMANDS = {
     "export": _Command(
         ExportConfig, run_export_command, "RUN [--format onnx-int8] [--output FOLDER]"
     ),
+    "serve": _Command(ServeConfig, _serve, "RUN [--port 8000]"),
 }

@@ -1,0 +1,45 @@
+"""What one client may ask for, and how much may wait: every bound of the server in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Characters a text for each token that is read at once. A token of these tokenizers is rarely
+# longer than 20 characters, and tokenizing is the one thing whose cost grows with all of a text.
+# Text Embeddings Inference cuts at the same number.
+CHARACTERS_PER_TOKEN = 250
+
+# Objects and arrays inside one another; a request needs two.
+MAX_JSON_DEPTH = 8
+
+# A connection has so long to send the whole head of a request.
+HEAD_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Bounds of a server.
+
+    Attributes:
+        max_body_bytes: of a request's body, also of one sent in chunks.
+        max_texts: of a request.
+        max_characters: of a text, counted before it is tokenized.
+        max_bytes_at_hand: of the bodies of all requests that have no answer yet.
+        max_explained: texts of a request whose words are weighed.
+        max_waiting: texts that wait for the model, all requests together.
+        max_waiting_explained: texts whose words wait to be weighed, likewise.
+        max_tokens_per_batch: token budget of one forward pass.
+        request_seconds: from the end of a request's body to its answer; and for the body to come.
+        grace_seconds: from SIGTERM to the end of what was accepted.
+    """
+
+    max_body_bytes: int = 2_000_000
+    max_texts: int = 256
+    max_bytes_at_hand: int = 128_000_000
+    max_characters: int = 256_000
+    max_explained: int = 16
+    max_waiting: int = 1_024
+    max_waiting_explained: int = 64
+    max_tokens_per_batch: int = 4_096  # as offline: `inference.prediction`
+    request_seconds: float = 60.0
+    grace_seconds: float = 30.0
