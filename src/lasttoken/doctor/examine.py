@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lasttoken.data.labels import THRESHOLD
 from lasttoken.doctor.arrangements import (
     ALONE,
     ALWAYS,
@@ -25,7 +26,7 @@ from lasttoken.doctor.arrangements import (
     own_arrangement,
 )
 from lasttoken.doctor.folder_facts import FolderFacts, read_facts
-from lasttoken.errors import DatasetError
+from lasttoken.errors import BackboneError, DatasetError
 from lasttoken.evaluation.intervals import CONFIDENCE, Interval, wilson
 from lasttoken.evaluation.paired import RightsDifference, rights_difference
 from lasttoken.events import EventCallback, Progress
@@ -113,6 +114,8 @@ class Examination:
         num_empty: texts left out because the tokenizer makes nothing of them.
         answers: by the name of the arrangement; "packed" is lasttoken's own.
         own: name of the arrangement that a pipeline with a batch size uses.
+        batch_fault: why stock heads refuse several texts at once; empty if they do not. Where they
+            do, all else was found out after they were told the tokenizer's padding.
         end_of_text: what becomes of the marker.
         majority: share of the commonest label; None without labels.
         token_ids: of the texts, by the folder's own tokenizer.
@@ -126,6 +129,7 @@ class Examination:
     num_empty: int
     answers: dict[str, Answers]
     own: str
+    batch_fault: str
     end_of_text: EndOfText
     majority: float | None
     token_ids: list[list[int]]
@@ -163,6 +167,7 @@ def examine(
     token_ids = [token_ids[place] for place in read]
     truth = None if label_ids is None else label_ids[read]
     packed = _packed(loaded, token_ids)
+    batch_fault = _let_batch(stock, token_ids)
     examiner = _Examiner(stock, loaded, token_ids, truth, on_event)
     answers = {
         arrangement.name: examiner.answer(arrangement)
@@ -177,6 +182,7 @@ def examine(
         len(texts) - len(token_ids),
         answers,
         own_arrangement(facts.padding_side).name,
+        batch_fault,
         _end_of_text(stock, loaded, token_ids),
         None if truth is None else float(np.bincount(truth).max() / len(truth)),
         token_ids,
@@ -190,9 +196,24 @@ def _fixed(facts: FolderFacts, stock: StockModel, examiner: _Examiner) -> list[A
     return [
         Arrangement(side.side, length=length)
         for side in (LEFT, RIGHT)
-        if not examiner.answer(side).is_same
+        if not examiner.answer(side).is_same and not examiner.answer(side).fault
         for length in lengths
     ]
+
+
+def _let_batch(stock: StockModel, token_ids: list[list[int]]) -> str:
+    """Tell a head that knows no padding what it is; return how it refused several texts before."""
+    if stock.head_pad_id is not None:
+        return ""
+    two = [token_ids[0], token_ids[-1]]
+    fault = ""
+    try:
+        for inputs in lay(two, RIGHT, fill_id=stock.fill_id, limit=stock.max_length):
+            stock.logits(inputs)
+    except ValueError as error:
+        fault = str(error)
+    stock.set_head_pad_id(stock.fill_id)
+    return fault
 
 
 class _Examiner:
@@ -212,7 +233,14 @@ class _Examiner:
         self._truth = truth
         self._on_event = on_event
         self._known: dict[str, Answers] = {}
-        self._alone = self._logits(ALONE)
+        try:
+            self._alone = self._logits(ALONE)
+        except ValueError as error:
+            raise BackboneError(
+                f"transformers cannot classify a single text: {error}",
+                expected="a folder with which a plain pipeline answers",
+                remedy="save the model again with save_pretrained()",
+            ) from error
         self._alone_right = self._right(self._alone)
 
     def answer(self, arrangement: Arrangement) -> Answers:
@@ -245,7 +273,7 @@ class _Examiner:
             name,
             title,
             is_same=bool(np.abs(logits - alone).max() <= reach),
-            num_other=int((self._decide(probs) != self._decide(probs_alone)).sum()),
+            num_other=int(self._differ(probs, probs_alone).sum()),
             largest_change=float(np.abs(probs - probs_alone).max()),
             score=score,
             right=right,
@@ -264,14 +292,17 @@ class _Examiner:
     def _probs(self, logits: Logits) -> NDArray[np.float64]:
         return np.asarray(self._labels.probs(torch.from_numpy(logits)).double().numpy())
 
-    def _decide(self, probs: NDArray[np.float64]) -> NDArray[np.bool_] | NDArray[np.int64]:
-        """Return a decision a text, (N,): sets and numbers as bytes and rounded numbers."""
-        if self._labels.kind == "regression":
-            return np.asarray(np.round(probs[:, 0], 2) * 100).astype(np.int64)
-        if self._labels.kind == "multi_label":
-            given = probs >= 0.5
-            return np.asarray(given @ (1 << np.arange(given.shape[1], dtype=object)))
-        return np.asarray(probs.argmax(axis=1))
+    def _differ(
+        self, probs: NDArray[np.float64], others: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """Return which texts are answered otherwise, (N,); sets by the threshold 0.5."""
+        kind = self._labels.kind
+        if kind == "regression":
+            reach = TOLERANCE * max(1.0, float(np.abs(others).max()))
+            return np.asarray(np.abs(probs - others)[:, 0] > reach)
+        if kind == "multi_label":
+            return np.asarray(((probs >= THRESHOLD) != (others >= THRESHOLD)).any(axis=1))
+        return np.asarray(probs.argmax(axis=1) != others.argmax(axis=1))
 
     def _right(self, logits: Logits) -> NDArray[np.bool_] | None:
         if self._truth is None:

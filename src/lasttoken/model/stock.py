@@ -43,6 +43,11 @@ class StockModel:
         found: int | None = config.pad_token_id
         return found
 
+    def set_head_pad_id(self, token_id: int) -> None:
+        """Tell the head what is padding, in place of `config.json`; nothing is written."""
+        config: Any = self.hf_model.config.get_text_config()
+        config.pad_token_id = self.hf_model.config.pad_token_id = token_id
+
     @property
     def fill_id(self) -> int:
         """Return the id that programs pad with: the tokenizer's, else end-of-text."""
