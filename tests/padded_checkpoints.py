@@ -6,12 +6,11 @@ wide: a text that lies where training never put one is read through noise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoModelForSequenceClassification, GPT2ForSequenceClassification
+from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel
 
 from families import CONFIGS, byte_tokenizer
 
@@ -32,6 +31,30 @@ def capital_texts(count: int, seed: int) -> tuple[list[str], list[str]]:
     return texts, labels
 
 
+def _config(**changes: object) -> GPT2Config:
+    config = CONFIGS["gpt2"]()
+    config.update(
+        {"n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 128, "resid_pdrop": 0.0,
+         "attn_pdrop": 0.0, "embd_pdrop": 0.0, **changes}
+    )  # fmt: skip
+    return config
+
+
+def _draw_positions_wide(model: GPT2ForSequenceClassification | GPT2LMHeadModel) -> None:
+    with torch.no_grad():
+        model.transformer.wpe.weight.normal_(std=0.6)
+
+
+def save_language_model(folder: Path) -> Path:
+    """Save the decoder that `train_stock` starts from, without a head."""
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(_config())
+    _draw_positions_wide(model)
+    model.save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return folder
+
+
 def train_stock(
     folder: Path,
     *,
@@ -40,7 +63,6 @@ def train_stock(
     pad_token_id: int = 256,
     num_steps: int = 300,
     seed: int = 0,
-    **config_changes: object,
 ) -> Path:
     """Train GPT-2 as a loop over `tokenizer(..., padding=...)` does: a mask, no positions.
 
@@ -51,18 +73,10 @@ def train_stock(
         pad_token_id: what the configuration says; the tokenizer pads with end-of-text.
         num_steps: of AdamW, on batches of 16.
         seed: of everything.
-        config_changes: of the configuration.
     """
     torch.manual_seed(seed)
-    config = CONFIGS["gpt2"]()
-    config.update(
-        {"n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 128, "resid_pdrop": 0.0,
-         "attn_pdrop": 0.0, "embd_pdrop": 0.0, "pad_token_id": pad_token_id, "num_labels": 2}
-    )  # fmt: skip
-    config.update(config_changes)
-    model = GPT2ForSequenceClassification(config).train()
-    with torch.no_grad():
-        model.transformer.wpe.weight.normal_(std=0.6)
+    model = GPT2ForSequenceClassification(_config(pad_token_id=pad_token_id, num_labels=2)).train()
+    _draw_positions_wide(model)
     tokenizer = byte_tokenizer()
     tokenizer.pad_token, tokenizer.padding_side = tokenizer.eos_token, side
     texts, labels = capital_texts(num_steps * 16, seed)
@@ -84,11 +98,3 @@ def train_stock(
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
-
-
-def stock_accuracy(folder: Path, rows_of: Sequence[tuple[torch.Tensor, ...]], truth: list[int]) -> float:
-    """Accuracy of a folder's stock model on batches of (ids, mask)."""
-    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
-    with torch.no_grad():
-        answers = [model(input_ids=i, attention_mask=m).logits.argmax(-1) for i, m in rows_of]
-    return float((torch.cat(answers) == torch.tensor(truth)).float().mean())

@@ -1,7 +1,7 @@
 """The command line: thin commands, the only place that prints.
 
-Exit codes: 0 done; 1 a bug of ours (with traceback), warnings that `check` found, or other weights
-than the run's that `rerun` got; 2 something the user can mend (three lines), or errors that `check`
+Exit codes: 0 done; 1 a bug of ours (with traceback), warnings that `check` found, other weights
+than the run's that `rerun` got, or something to mend that `doctor` found; 2 something the user can mend (three lines), or errors that `check`
 found; 130 interrupted by Ctrl-C; 143 interrupted by SIGTERM. Results go to standard output,
 everything else to standard error.
 """
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from lasttoken import __version__
 from lasttoken.cli.arguments import parse
+from lasttoken.cli.beyond_runs import run_doctor_command, run_push_command
 from lasttoken.cli.output import (
     check_standard_output,
     drop_standard_output,
@@ -41,8 +42,10 @@ from lasttoken.cli.screen import Screen
 from lasttoken.config import (
     CheckConfig,
     CompareConfig,
+    DoctorConfig,
     EvaluateConfig,
     PredictConfig,
+    PushConfig,
     RerunConfig,
     TrainConfig,
     TuneConfig,
@@ -271,4 +274,6 @@ COMMANDS = {
     "rerun": _Command(RerunConfig, _rerun, "RUN [--output-dir NEW]"),
     "tune": _Command(TuneConfig, _tune, "DATA [--minutes 30] [--model gpt2] ..."),
     "check": _Command(CheckConfig, _check, "DATA [--test FILE] [--model gpt2]"),
+    "doctor": _Command(DoctorConfig, run_doctor_command, "[MODEL [DATA]] [--repair FOLDER]"),
+    "push": _Command(PushConfig, run_push_command, "RUN NAME [--dry-run] [--private]"),
 }

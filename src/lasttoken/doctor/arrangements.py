@@ -20,8 +20,9 @@ from torch import Tensor
 
 TEXTS_PER_BATCH = 16  # neighbors in the order given, as a loader that does not sort makes them
 
-# To which lengths trainings pad: those of tutorials and powers of two. The folder's own are added.
-_USUAL_LENGTHS = (32, 64, 128, 256, 512)
+# To which lengths trainings pad: round numbers, powers of two and what lies between. A tokenizer
+# often tells its own, and people may.
+USUAL_LENGTHS = (32, 48, 60, 64, 96, 100, 128, 200, 256, 384, 512)
 
 Side = Literal["right", "left"]
 
@@ -81,16 +82,6 @@ ALWAYS = (
     Arrangement("left", long_neighbor=True),
     Arrangement("left", with_positions=True),
 )
-
-
-def fixed_lengths(own: Sequence[int], limit: int) -> list[int]:
-    """Return the lengths to which texts may have been padded, shortest first.
-
-    Args:
-        own: that the folder itself names.
-        limit: tokens that the model can read.
-    """
-    return sorted({length for length in (*_USUAL_LENGTHS, *own) if 1 < length <= limit})
 
 
 def own_arrangement(padding_side: str) -> Arrangement:

@@ -103,7 +103,7 @@ def _verdict(found: Examination) -> str:
 
 def _other(worse: Answers, found: Examination) -> str:
     """Return "9 of 40 texts get another label than alone, a probability moves by up to 0.41"."""
-    moved = f"moves by up to {worse.largest_change:.2g}"
+    moved = f"moves by up to {worse.largest_change:.2f}"
     if worse.num_other:
         return (
             f"{worse.num_other:,} of {found.num_texts:,} texts get another answer than alone (a "
@@ -155,8 +155,8 @@ def _trained(found: Examination, best: list[Answers]) -> str:
     low, high = over.interval if over is not None else (0.0, 0.0)
     share = over.share if over is not None else 0.0
     return (
-        f"It was trained on texts {_titles(best)}, without position_ids: accuracy "
-        f"{_scored(best[0])}. Each text alone has {_scored(alone)}, {100 * share:.1f} points "
+        f"It was trained on texts {_titles(best)}, without position_ids, as far as what was tried "
+        f"tells: accuracy {_scored(best[0])}. Each text alone has {_scored(alone)}, {100 * share:.1f} points "
         f"less ({100 * low:.1f} to {100 * high:.1f})."
     )
 
@@ -168,7 +168,7 @@ def _advice(found: Examination, best: list[Answers]) -> tuple[str, ...]:
     if best and alone not in best:
         return (
             f"until it is trained anew, lay texts as in training: {best[0].title}, without "
-            "position_ids; no program does so by itself",
+            "position_ids",
             f"{mend} writes a folder whose answers do not depend on the batch; its accuracy is "
             f"that of texts alone, {_scored(alone)}",
             "train that folder further, on padding that does not matter: lasttoken train DATA "

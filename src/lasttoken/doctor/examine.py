@@ -20,8 +20,8 @@ from lasttoken.doctor.arrangements import (
     ALWAYS,
     LEFT,
     RIGHT,
+    USUAL_LENGTHS,
     Arrangement,
-    fixed_lengths,
     lay,
     own_arrangement,
 )
@@ -118,6 +118,7 @@ class Examination:
             do, all else was found out after they were told the tokenizer's padding.
         end_of_text: what becomes of the marker.
         majority: share of the commonest label; None without labels.
+        lengths: fixed ones that were tried.
         token_ids: of the texts, by the folder's own tokenizer.
         packed_logits: (N, C), by lasttoken.
     """
@@ -132,6 +133,7 @@ class Examination:
     batch_fault: str
     end_of_text: EndOfText
     majority: float | None
+    lengths: tuple[int, ...]
     token_ids: list[list[int]]
     packed_logits: Logits
 
@@ -141,6 +143,8 @@ def examine(
     texts: Sequence[str],
     label_ids: NDArray[np.int64] | None,
     on_event: EventCallback,
+    *,
+    lengths: Sequence[int] = (),
 ) -> Examination:
     """Lay texts before a classifier in every way.
 
@@ -149,6 +153,8 @@ def examine(
         texts: N of them, in the order in which batches are made.
         label_ids: (N,) ids of their true labels in the model's order; None where they are unknown.
         on_event: hears progress.
+        lengths: to which texts may have been padded, beside those that the folder names and, where
+            labels can tell them apart, the usual ones.
 
     Raises:
         LastTokenError: the model cannot be loaded safely, or is no decoder with a trained head.
@@ -169,9 +175,15 @@ def examine(
     packed = _packed(loaded, token_ids)
     batch_fault = _let_batch(stock, token_ids)
     examiner = _Examiner(stock, loaded, token_ids, truth, on_event)
+    usual = () if truth is None else USUAL_LENGTHS
+    tried = {
+        length
+        for length in (*usual, *facts.saved_lengths, *lengths)
+        if 1 < length <= stock.max_length
+    }
     answers = {
         arrangement.name: examiner.answer(arrangement)
-        for arrangement in (*ALWAYS, *_fixed(facts, stock, examiner))
+        for arrangement in (*ALWAYS, *_fixed(sorted(tried), examiner))
     }
     answers[PACKED] = examiner.judge(PACKED, "packed by lasttoken", packed)
     return Examination(
@@ -185,14 +197,14 @@ def examine(
         batch_fault,
         _end_of_text(stock, loaded, token_ids),
         None if truth is None else float(np.bincount(truth).max() / len(truth)),
+        tuple(sorted(tried)),
         token_ids,
         packed,
     )
 
 
-def _fixed(facts: FolderFacts, stock: StockModel, examiner: _Examiner) -> list[Arrangement]:
+def _fixed(lengths: Sequence[int], examiner: _Examiner) -> list[Arrangement]:
     """Return the arrangements to a fixed length of each side whose padding changes answers."""
-    lengths = fixed_lengths(facts.saved_lengths, stock.max_length)
     return [
         Arrangement(side.side, length=length)
         for side in (LEFT, RIGHT)

@@ -85,7 +85,7 @@ def write_repaired(
     try:
         with telling(target):
             _fill(found, new, labels)
-        again = examine(new, texts, label_ids, on_event)
+        again = examine(new, texts, label_ids, on_event, lengths=found.lengths)
         reasons = why_not_sound(again) or _why_other(found, again)
         if reasons:
             raise BackboneError(

@@ -91,7 +91,8 @@ def run_doctor(config: DoctorConfig, *, on_event: EventCallback) -> DoctorOutcom
     names = label_names(config, spec, is_ours=(folder / RECORD_NAME).is_file())
     material = read_material(config, on_event)
     truth = label_ids(material, names, spec, on_event)
-    found = examine(folder, material.texts, truth, on_event)
+    lengths = () if config.padded_length is None else (config.padded_length,)
+    found = examine(folder, material.texts, truth, on_event, lengths=lengths)
     repaired = None
     if target is not None:
         again = write_repaired(found, target, material.texts, truth, names, on_event)

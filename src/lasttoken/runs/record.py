@@ -30,7 +30,9 @@ _RESULTS = ("model", "adapter", "plots", "predictions", "evaluations", "history.
             "journal.log", "trials.jsonl", "best.toml")  # fmt: skip
 
 # Settings that say where a result goes and how often it is saved, not what it is.
-_NOT_THE_RESULT = {"output_dir", "overwrite", "checkpoint_minutes", "checkpoint_steps"}
+_NOT_THE_RESULT = {
+    "output_dir", "overwrite", "checkpoint_minutes", "checkpoint_steps", "tracker",
+}  # fmt: skip
 
 # Settings that change the report and not the model.
 _OF_THE_REPORT = {"slice_by", "precision_at_least", "explain", "label_check"}
