@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lasttoken.data.archives import refuse_archive
 from lasttoken.errors import DatasetError
 
 STDIN = "-"
@@ -36,7 +37,7 @@ def find_path(path: str) -> Path:
     """Return `path` as an existing path, "~" expanded.
 
     Raises:
-        DatasetError: nothing is there; names the nearest existing path.
+        DatasetError: nothing is there; names the nearest existing path. Or it is an archive.
     """
     found = Path(path).expanduser()
     if not found.exists():
@@ -46,6 +47,7 @@ def find_path(path: str) -> Path:
             expected="a path that exists",
             remedy=f"did you mean {near}?" if near else "check the path",
         )
+    refuse_archive(path)
     return found
 
 

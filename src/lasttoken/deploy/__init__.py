@@ -1,0 +1,1 @@
+"""Out of the house: what is done with a finished classifier elsewhere."""
