@@ -38,6 +38,7 @@ RUN_FILES = {
     "`precision_recall`, `thresholds`, each as `.png` and `.svg`",
     "predictions/": "`validation.parquet` and `test.parquet`: the logits of every example",
     "label_issues.csv": "labels that look wrong, the likeliest first; only with `--label-check`",
+    "tracker/": "what a tracker that keeps files has written; only with `--tracker`",
     "checkpoints/": "what the run goes on from after an interruption; only in an unfinished one",
     "evaluations/": "one folder for each data that `lasttoken evaluate` scored, of the same form",
 }

@@ -180,10 +180,16 @@ class TuneConfig(TrainConfig):
         """Check every value.
 
         Raises:
-            ConfigError: at least one value is out of its range.
+            ConfigError: at least one value is out of its range, or a tracker is asked for.
         """
         super().__post_init__()
         check_ranges(self, positive=("minutes",))
+        if self.tracker is not None:
+            raise ConfigError(
+                f"tune --tracker {self.tracker}",
+                expected="no tracker: trials.jsonl and the screen hold every trial",
+                remedy="leave --tracker out, and give it to the train command of the best settings",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

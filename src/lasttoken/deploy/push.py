@@ -262,7 +262,7 @@ def _asked(question: Callable[[], Any], plan: PushPlan) -> Any:  # noqa: ANN401 
         return question()
     except RunError:
         raise
-    except (OSError, ValueError, RuntimeError) as error:  # HfHubHTTPError and httpx's are of these
+    except Exception as error:  # whatever the transport raises, the remedy is the same
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise RunError(
             f"push: {plan.name}: {reason}",

@@ -23,6 +23,7 @@ from lasttoken.errors import RunError
 RECORD_NAME = "run.json"
 LOCK_NAME = ".lock"
 CHECKPOINTS_NAME = "checkpoints"
+TRACKER_NAME = "tracker"
 
 # What a run or a search writes beside record and checkpoints; `--overwrite` removes these alone.
 _RESULTS = ("model", "adapter", "plots", "predictions", "evaluations", "history.jsonl",
@@ -122,6 +123,7 @@ def open_run_folder(folder: Path, record: Mapping[str, Any]) -> None:
     """
     with telling(folder):  # in this order: no checkpoint is left that the new run could take
         _remove(folder / CHECKPOINTS_NAME)
+        _remove(folder / TRACKER_NAME)  # stays when a run goes on
     write_record(folder, {**record, "status": "unfinished"})
     _remove_results(folder)
 
