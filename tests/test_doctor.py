@@ -231,9 +231,7 @@ def test_lasttoken_goes_on_with_a_repaired_folder(
     lasttoken: Command, fixed: Path, data: Path
 ) -> None:
     assert lasttoken("doctor", fixed, data, "--labels", "A,B", "--repair", "mended").code == 0
-    outcome = lasttoken(
-        "predict", "mended", data, "--output", "answers.csv", "--precision", "fp32"
-    )
+    outcome = lasttoken("predict", "mended", data, "--output", "answers.csv", "--precision", "fp32")
     assert outcome.code == 0, outcome.err
     assert Path("answers.csv").read_text().splitlines()[0].startswith("text,label,predicted_label")
 

@@ -137,7 +137,10 @@ def crowded_run(run_copy: Path) -> Path:
 
 
 def test_a_dry_run_shows_every_file_with_its_size_and_asks_nobody(
-    lasttoken: Command, crowded_run: Path, opened_sockets: list[str], monkeypatch: pytest.MonkeyPatch
+    lasttoken: Command,
+    crowded_run: Path,
+    opened_sockets: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("HF_TOKEN", raising=False)
     outcome = lasttoken("push", crowded_run, "me/films", "--dry-run")
@@ -151,7 +154,9 @@ def test_a_dry_run_shows_every_file_with_its_size_and_asks_nobody(
     for name in shown.keys() - {"lasttoken.json"}:
         assert shown[name] == (crowded_run / "model" / name).stat().st_size
     assert "would go to me/films (public):" in outcome.out
-    assert "a.jsonl, notes.txt, predictions.parquet, runs/, train.csv, training_args.b" in outcome.out
+    assert (
+        "a.jsonl, notes.txt, predictions.parquet, runs/, train.csv, training_args.b" in outcome.out
+    )
     assert outcome.out.splitlines()[-1] == "nothing was sent"
     assert "(private)" in lasttoken("push", crowded_run, "films", "--dry-run", "--private").out
 

@@ -49,7 +49,9 @@ def _diagnosis_lines(diagnosis: Diagnosis) -> Iterator[str]:
         if finding.severity != "note":
             yield f"    do: {finding.remedy}"
     for number, step in enumerate(diagnosis.advice, start=1):
-        yield f"what to do, {number}: {step}" if len(diagnosis.advice) > 1 else f"what to do: {step}"
+        yield (
+            f"what to do, {number}: {step}" if len(diagnosis.advice) > 1 else f"what to do: {step}"
+        )
 
 
 def _repaired_lines(outcome: ExaminedModel) -> Iterator[str]:

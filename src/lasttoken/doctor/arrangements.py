@@ -1,11 +1,11 @@
 """The ways in which programs lay texts before a stock classifier.
 
-    alone                a b c
-    right                a b c . .        the mask says what is padding
-    left                 . . a b c        GPT-2 gives the padding positions too, unless told others
-    left, positions      . . a b c        positions 0 0 0 1 2
-    long neighbor        beside a text that is much longer
-    fixed                . . . . . . a b c     to one length, whatever the batch
+alone                a b c
+right                a b c . .        the mask says what is padding
+left                 . . a b c        GPT-2 gives the padding positions too, unless told others
+left, positions      . . a b c        positions 0 0 0 1 2
+long neighbor        beside a text that is much longer
+fixed                . . . . . . a b c     to one length, whatever the batch
 """
 
 from __future__ import annotations

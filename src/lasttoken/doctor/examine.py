@@ -304,9 +304,7 @@ class _Examiner:
     def _probs(self, logits: Logits) -> NDArray[np.float64]:
         return np.asarray(self._labels.probs(torch.from_numpy(logits)).double().numpy())
 
-    def _differ(
-        self, probs: NDArray[np.float64], others: NDArray[np.float64]
-    ) -> NDArray[np.bool_]:
+    def _differ(self, probs: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which texts are answered otherwise, (N,); sets by the threshold 0.5."""
         kind = self._labels.kind
         if kind == "regression":

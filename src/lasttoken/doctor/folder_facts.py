@@ -106,5 +106,3 @@ def _saved(path: Path) -> tuple[tuple[int, ...], str]:
     if isinstance(truncation, dict) and isinstance(truncation.get("max_length"), int):
         lengths.append(truncation["max_length"])
     return tuple(dict.fromkeys(lengths)), said
-
-

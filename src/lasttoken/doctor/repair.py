@@ -156,5 +156,3 @@ def _pad_id(found: Examination) -> int:
     """Return the tokenizer's own pad token where the model knows it, else end-of-text."""
     facts = found.facts
     return facts.fill_id if 0 <= facts.fill_id < facts.vocabulary else facts.eos_id
-
-

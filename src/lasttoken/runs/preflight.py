@@ -7,7 +7,7 @@ from pathlib import Path
 from lasttoken.config import EvaluateConfig, PredictConfig, TrainConfig, TuneConfig
 from lasttoken.data.files import STDIN, find_path
 from lasttoken.data.readers import locate_data
-from lasttoken.launch import process_rank
+from lasttoken.launch import process_rank, refuse_sharding
 from lasttoken.model.location import model_folder
 from lasttoken.model.sources import locate_model
 from lasttoken.runs.lock import check_not_at_work
@@ -26,8 +26,9 @@ def locate_inputs(config: TrainConfig) -> None:
 
     Raises:
         LastTokenError: the folder is occupied or another run is at work in it, a path is missing,
-            or a Hub name cannot be had.
+            or a Hub name cannot be had; or it was launched to shard the model.
     """
+    refuse_sharding()
     folder = run_folder(config)
     if run_status(folder, settings_of(config), overwrite=config.overwrite) == "finished":
         return

@@ -27,6 +27,7 @@ def check_tracker(name: str | None) -> None:
     if name is None:
         return
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+    from accelerate.utils import LoggerType
 
     known = sorted(map(str, LOGGER_TYPE_TO_CLASS))
     if name not in known:
@@ -36,7 +37,8 @@ def check_tracker(name: str | None) -> None:
             remedy="--tracker tensorboard, or none",
         )
     installed = sorted(str(getattr(each, "value", each)) for each in get_available_trackers())
-    if name not in installed:
+    # A class that a program has registered with accelerate is there.
+    if name in LoggerType and name not in installed:
         raise ConfigError(
             f"--tracker {name}: not installed",
             expected="an installed one: " + (", ".join(installed) or "there is none"),
