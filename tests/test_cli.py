@@ -123,9 +123,12 @@ def test_a_commands_help_shows_every_setting_with_its_default(
 
     outcome = lasttoken(name, "--help")
     assert (outcome.code, outcome.err) == (0, "")
+    places = getattr(COMMANDS[name].config_class, "optional_places", ())
     for field in fields(COMMANDS[name].config_class):
         if field.default is MISSING:
             assert f" {field.name.upper()}" in outcome.out
+        elif field.name in places:
+            assert f" [{field.name.upper()}]" in outcome.out
         else:
             assert f"--{field.name.replace('_', '-')}" in outcome.out
     assert "--config FILE" in outcome.out

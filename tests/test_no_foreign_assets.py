@@ -1,4 +1,4 @@
-"""No page that is generated names anything outside of itself: no script, style, image, font, link."""
+"""No generated page names anything outside of itself: no script, style, image, font or link."""
 
 from __future__ import annotations
 

@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_several_processes import SETTINGS, check_alike, train
 
 from conftest import write_reviews
 from families import save_decoder
-from test_several_processes import SETTINGS, check_alike, train
 
 
 @pytest.fixture(scope="module")

@@ -78,8 +78,9 @@ def test_a_tracker_that_is_not_installed_is_refused_by_name(
         check_refused(
             lasttoken("train", reviews, "--model", tiny_gpt2, "--tracker", name),
             found=f"--tracker {name}: not installed",
-            expected="an installed one: tensorboard", remedy=f"pip install {name.replace('_', '-')}",
-        )  # fmt: skip
+            expected="an installed one: tensorboard",
+            remedy=f"pip install {name.replace('_', '-')}",
+        )
 
 
 def test_a_search_has_no_tracker(lasttoken: Command, reviews: Path) -> None:

@@ -1,9 +1,9 @@
 """The command line: thin commands, the only place that prints.
 
 Exit codes: 0 done; 1 a bug of ours (with traceback), warnings that `check` found, other weights
-than the run's that `rerun` got, or something to mend that `doctor` found; 2 something the user can mend (three lines), or errors that `check`
-found; 130 interrupted by Ctrl-C; 143 interrupted by SIGTERM. Results go to standard output,
-everything else to standard error.
+than the run's that `rerun` got, or something to mend that `doctor` found; 2 something the user can
+mend (three lines), or errors that `check` found; 130 interrupted by Ctrl-C; 143 interrupted by
+SIGTERM. Results go to standard output, everything else to standard error.
 """
 
 from __future__ import annotations

@@ -83,7 +83,9 @@ def plan_push(config: PushConfig) -> PushPlan:
         ConfigError: the Hub has no such names.
     """
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import (
+        validate_repo_id,  # type: ignore[attr-defined]  # exported at run time
+    )
 
     folder = model_folder(config.run)
     try:

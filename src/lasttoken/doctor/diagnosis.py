@@ -156,8 +156,8 @@ def _trained(found: Examination, best: list[Answers]) -> str:
     share = over.share if over is not None else 0.0
     return (
         f"It was trained on texts {_titles(best)}, without position_ids, as far as what was tried "
-        f"tells: accuracy {_scored(best[0])}. Each text alone has {_scored(alone)}, {100 * share:.1f} points "
-        f"less ({100 * low:.1f} to {100 * high:.1f})."
+        f"tells: accuracy {_scored(best[0])}. Each text alone has {_scored(alone)}, "
+        f"{100 * share:.1f} points less ({100 * low:.1f} to {100 * high:.1f})."
     )
 
 

@@ -35,8 +35,9 @@ from lasttoken.model.batch import pack_examples
 from lasttoken.model.folder import LoadedModel, load_for_prediction
 from lasttoken.model.stock import StockModel, load_stock
 
-# Logits that differ by more than this x max(1, largest logit) are other answers. Rounding of fp32 in
-# another order of sums stays below 1e-4 (the proof at load uses that); padding that is read does not.
+# Logits that differ by more than this x max(1, largest logit) are other answers. Rounding of fp32
+# in another order of sums stays below 1e-4 (the proof at load uses that); padding that is read does
+# not.
 TOLERANCE = 1e-3
 
 PACKED = "packed"  # by lasttoken; everything else is by the stock model

@@ -103,7 +103,7 @@ def write_repaired(
 
 
 def why_not_sound(found: Examination) -> list[str]:
-    """Return why a folder's answers still depend on what should not matter; empty if they do not."""
+    """Return why answers still depend on what should not matter; empty if they do not."""
     reasons = [] if found.facts.padding_side == "right" else ["its tokenizer pads on the left"]
     for name in ("right", "right_long_neighbor", "right_positions", PACKED):
         answers = found.answers[name]
