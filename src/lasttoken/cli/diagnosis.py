@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from lasttoken.doctor.answers import Answers
 from lasttoken.doctor.diagnosis import Diagnosis
-from lasttoken.doctor.examine import Answers
 from lasttoken.doctor.run import DoctorOutcome, ExaminedModel
 
 

@@ -83,9 +83,7 @@ def plan_push(config: PushConfig) -> PushPlan:
         ConfigError: the Hub has no such names.
     """
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import (
-        validate_repo_id,  # type: ignore[attr-defined]  # exported at run time
-    )
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     folder = model_folder(config.run)
     try:

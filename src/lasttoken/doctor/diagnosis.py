@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lasttoken.data.findings import Finding, by_severity
+from lasttoken.doctor.answers import Answers
 from lasttoken.doctor.arrangements import ALONE, LEFT, RIGHT
-from lasttoken.doctor.examine import PACKED, Answers, Examination
+from lasttoken.doctor.examine import PACKED, Examination
 from lasttoken.evaluation.intervals import CONFIDENCE
 from lasttoken.evaluation.paired import rights_difference
 

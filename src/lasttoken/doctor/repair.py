@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lasttoken.doctor.examine import PACKED, TOLERANCE, Examination, examine
+from lasttoken.doctor.answers import TOLERANCE
+from lasttoken.doctor.examine import PACKED, Examination, examine
 from lasttoken.durable import place_folder, refuse_occupied, telling
 from lasttoken.errors import BackboneError, RunError
 from lasttoken.events import EventCallback
