@@ -184,6 +184,32 @@ def test_stock_answers_are_those_of_transformers(left: Path) -> None:
         assert torch.isfinite(model(**inputs).logits).all()
 
 
+def test_texts_of_one_length_hide_nothing(lasttoken: Command, fixed: Path, tmp_path: Path) -> None:
+    """Beside each other they have no padding at all."""
+    rows = [f"{text[:12]:a<12},{label}" for text, label in ROWS if label in text[:12]]
+    (tmp_path / "even.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    model = examined(lasttoken, fixed, "even.csv", "--labels", "A,B")["model"]
+    assert answers(model, "left")["is_same"]
+    assert not answers(model, "left_long_neighbor")["is_same"]
+    assert "depends_on_batch" in kinds(model)
+    assert model["trained"].startswith("It was trained on texts padded on the left to 48 tokens")
+
+
+def test_a_length_that_the_user_names_is_tried(
+    lasttoken: Command, tmp_path: Path, data: Path
+) -> None:
+    folder = train_stock(tmp_path / "odd", side="left", length=71)
+    # A tokenizer that another program saved tells nothing of it.
+    byte = byte_tokenizer()
+    byte.pad_token, byte.padding_side = byte.eos_token, "left"
+    byte.save_pretrained(folder)
+    words = (folder, data, "--labels", "A,B")
+    assert not [a for a in examined(lasttoken, *words)["model"]["answers"] if "71" in a["name"]]
+    model = examined(lasttoken, *words, "--padded-length", "71")["model"]
+    assert model["trained"].startswith("It was trained on texts padded on the left to 71 tokens")
+    assert accuracy(model, "left_71") > 0.97
+
+
 # ---- the repaired folder ----
 
 

@@ -17,10 +17,10 @@ from lasttoken.doctor.answers import TOLERANCE, Answers, Examiner, Logits, packe
 from lasttoken.doctor.arrangements import (
     ALONE,
     ALWAYS,
-    LEFT,
     RIGHT,
     USUAL_LENGTHS,
     Arrangement,
+    Side,
     lay,
     own_arrangement,
 )
@@ -151,13 +151,18 @@ def examine(
 
 
 def _fixed(lengths: Sequence[int], examiner: Examiner) -> list[Arrangement]:
-    """Return the arrangements to a fixed length of each side whose padding changes answers."""
-    return [
-        Arrangement(side.side, length=length)
-        for side in (LEFT, RIGHT)
-        if not examiner.answer(side).is_same and not examiner.answer(side).fault
-        for length in lengths
-    ]
+    """Return the arrangements to a fixed length of each side whose padding changes answers.
+
+    Texts of one length have no padding beside each other, but beside a long one.
+    """
+
+    def is_read(side: Side) -> bool:
+        forms = (form for form in ALWAYS if form.side == side and not form.with_positions)
+        found = [examiner.answer(form) for form in forms]
+        return any(not answers.is_same and not answers.fault for answers in found)
+
+    sides: tuple[Side, ...] = ("left", "right")
+    return [Arrangement(side, length=n) for side in sides if is_read(side) for n in lengths]
 
 
 def _let_batch(stock: StockModel, token_ids: list[list[int]]) -> str:
