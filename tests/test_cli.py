@@ -93,7 +93,7 @@ def test_help_answers_in_half_a_second_without_torch(process, words: list[str]) 
     assert check_answers_at_once(process, [*words, "--help"], 0) == ""
 
 
-@pytest.mark.parametrize("command", ["evaluate", "predict"])
+@pytest.mark.parametrize("command", ["evaluate", "predict", "doctor"])
 def test_a_missing_run_or_file_is_told_in_half_a_second_without_torch(
     process, tmp_path: Path, command: str
 ) -> None:

@@ -201,7 +201,7 @@ def test_a_length_that_the_user_names_is_tried(
     folder = train_stock(tmp_path / "odd", side="left", length=71)
     # A tokenizer that another program saved tells nothing of it.
     byte = byte_tokenizer()
-    byte.pad_token, byte.padding_side = byte.eos_token, "left"
+    byte.pad_token = byte.eos_token
     byte.save_pretrained(folder)
     words = (folder, data, "--labels", "A,B")
     assert not [a for a in examined(lasttoken, *words)["model"]["answers"] if "71" in a["name"]]
@@ -353,6 +353,41 @@ def test_a_family_of_rotary_positions_does_not_depend_on_padding(
     assert model["verdict"] == "Its predictions do not depend on padding, on either side."
     assert model["trained"].startswith("Which padding it was trained with cannot be told, and need")
     assert model["advice"] == ["nothing has to be done"]
+    assert found["exit_code"] == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [("regression", ["stars"]), ("multi_label_classification", ["joy", "fear", "calm"])],
+)
+def test_other_tasks_are_examined_by_their_scores(
+    lasttoken: Command, tmp_path: Path, data: Path, kind: str, names: list[str]
+) -> None:
+    from transformers import GPT2ForSequenceClassification
+
+    config = CONFIGS["gpt2"]()
+    config.update({"pad_token_id": 256, "id2label": dict(enumerate(names)), "problem_type": kind})
+    torch.manual_seed(0)
+    GPT2ForSequenceClassification(config).save_pretrained(tmp_path / "other")
+    tokenizer = byte_tokenizer()
+    tokenizer.pad_token, tokenizer.padding_side = tokenizer.eos_token, "left"
+    tokenizer(["a", "ab"], padding=True)  # else the side is not saved
+    tokenizer.save_pretrained(tmp_path / "other")
+    outcome = lasttoken("doctor", "other", data, "--json", "--repair", "mended")
+    assert outcome.code == 0, outcome.err
+    assert "labels are not used: accuracy is told of models with one label a text" in outcome.err
+    found = json.loads(outcome.out)
+    assert found["model"]["facts"]["labels"] == found["repaired"]["facts"]["labels"] == names
+    assert "depends_on_batch" in kinds(found["model"])
+    assert answers(found["model"], "left")["num_other"] > 0
+    assert answers(found["model"], "right")["is_same"]
+    assert kinds(found["repaired"]) == set()
+    assert json.loads(Path("mended/config.json").read_text())["problem_type"] == kind
+
+
+def test_a_run_is_examined_by_its_folder(lasttoken: Command, finished_run: Path) -> None:
+    found = examined(lasttoken, finished_run)
+    assert found["model"]["folder"] == str(finished_run / "model")
     assert found["exit_code"] == 0
 
 

@@ -63,8 +63,9 @@ def _with_names(config_class: type[ConfigT]) -> type[ConfigT]:
         is_required = field.default is dataclasses.MISSING
         is_optional = len(kinds) == 1 and isinstance(kinds[0], type)
         if is_required or is_optional:
-            is_place = is_required or field.name in places
-            name = field.name if is_place else kinds[0].__name__
+            name = field.name if is_required else kinds[0].__name__
+            if field.name in places:
+                name = f"[{field.name}]"
             named = getitem(Annotated, (hints[field.name], tyro.conf.arg(metavar=name.upper())))
             if field.name in places:
                 named = getitem(Annotated, (named, tyro.conf.Positional))

@@ -14,15 +14,11 @@ if TYPE_CHECKING:
 def run_doctor_command(config: DoctorConfig, screen: Screen, command: Sequence[str]) -> int:
     """Examine, print what was found, and return the exit code."""
     del command
-    from lasttoken.cli.diagnosis import doctor_text
-    from lasttoken.data.readers import locate_data
-    from lasttoken.model.location import model_folder
+    from lasttoken.runs.preflight import locate_patient
 
-    if config.model is not None:
-        model_folder(config.model)
-    if config.data is not None:
-        locate_data(config.data)
+    locate_patient(config)
     screen.start()
+    from lasttoken.cli.diagnosis import doctor_text
     from lasttoken.doctor.run import run_doctor
 
     outcome = run_doctor(config, on_event=screen)
@@ -33,6 +29,9 @@ def run_doctor_command(config: DoctorConfig, screen: Screen, command: Sequence[s
 def run_push_command(config: PushConfig, screen: Screen, command: Sequence[str]) -> int:
     """Show what goes, let it go, and return the exit code."""
     del command
+    from lasttoken.model.location import model_folder
+
+    model_folder(config.run)
     from lasttoken.cli.results import push_text
     from lasttoken.deploy.push import plan_push, push
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lasttoken.config import EvaluateConfig, PredictConfig, TrainConfig, TuneConfig
+from lasttoken.config import (
+    DoctorConfig,
+    EvaluateConfig,
+    PredictConfig,
+    TrainConfig,
+    TuneConfig,
+)
 from lasttoken.data.files import STDIN, find_path
 from lasttoken.data.readers import locate_data
 from lasttoken.launch import process_rank, refuse_sharding
@@ -75,3 +81,15 @@ def locate_prediction(config: PredictConfig) -> None:
     model_folder(config.run)
     if config.input != STDIN:
         find_path(config.input)
+
+
+def locate_patient(config: DoctorConfig) -> None:
+    """Check the model that is to be examined, then the data; read and write nothing.
+
+    Raises:
+        LastTokenError: one of them is missing.
+    """
+    if config.model is not None:
+        model_folder(config.model)
+    if config.data is not None:
+        locate_data(config.data)
