@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lasttoken.data.findings import Finding, by_severity
 from lasttoken.doctor.answers import Answers
-from lasttoken.doctor.arrangements import ALONE, LEFT, RIGHT
+from lasttoken.doctor.arrangements import ALONE
 from lasttoken.doctor.examine import PACKED, Examination
+from lasttoken.doctor.faults import MEND, find_faults, is_better_than_majority, tell_change
 from lasttoken.evaluation.intervals import CONFIDENCE
 from lasttoken.evaluation.paired import rights_difference
 
 _MOST_NAMED = 3  # ways of padding that are as good as each other
-
-# What `--repair` mends; `repair.why_not_sound` asks for the same.
-_MENDED = "lasttoken doctor {folder} --repair NEW"
 
 
 @dataclass(frozen=True)
@@ -42,9 +39,17 @@ class Diagnosis:
 
 def diagnose(found: Examination) -> Diagnosis:
     """Say in plain words what an examination found."""
-    findings = by_severity(_findings(found))
+    findings = by_severity(find_faults(found))
     best = as_good_as_best(found)
-    return Diagnosis(_verdict(found), _trained(found, best), _advice(found, best), findings)
+    trained = _trained(found, best)
+    if best and not is_better_than_majority(found):
+        best = []
+        trained = (
+            "Which padding it was trained with cannot be told: with none it is clearly better than "
+            f"the commonest label alone ({found.majority:.3f})."
+        )
+    kinds = {finding.kind for finding in findings}
+    return Diagnosis(_verdict(found), trained, _advice(found, best, kinds), findings)
 
 
 def as_good_as_best(found: Examination) -> list[Answers]:
@@ -54,7 +59,8 @@ def as_good_as_best(found: Examination) -> list[Answers]:
     labels.
 
     Source:
-        Paired 95 % intervals of the difference in accuracy, see `evaluation.paired`.
+        Paired intervals of the difference in accuracy, see `evaluation.paired`; 95 % for all of
+        them together, by Bonferroni's rule, because the best of many is partly luck.
     """
     scored = [
         (answers, answers.score.accuracy, answers.right)
@@ -68,10 +74,11 @@ def as_good_as_best(found: Examination) -> list[Answers]:
         return []
     scored.sort(key=lambda each: -each[1])
     most_right = scored[0][2]
+    confidence = 1 - (1 - CONFIDENCE) / max(1, len(scored) - 1)
     return [
         answers
         for answers, _, right in scored
-        if rights_difference(most_right, right, CONFIDENCE).interval[0] <= 0
+        if rights_difference(most_right, right, confidence).interval[0] <= 0
     ]
 
 
@@ -89,7 +96,7 @@ def _verdict(found: Examination) -> str:
         worse = max((own, beside), key=lambda answers: (answers.num_other, answers.largest_change))
         return (
             f"Its predictions depend on padding as the folder is: its tokenizer pads on the "
-            f"{found.facts.padding_side}, and {worse.title}, {_other(worse, found)}."
+            f"{found.facts.padding_side}, and {worse.title}, {tell_change(worse, found)}."
         )
     changed = [answers for answers in _changed(found) if answers.name != PACKED]
     if not changed:
@@ -98,19 +105,8 @@ def _verdict(found: Examination) -> str:
     return (
         "Its predictions do not depend on padding as the folder is (its tokenizer pads on the "
         f"{found.facts.padding_side}); in a program that lays them {worst.title}, "
-        f"{_other(worse=worst, found=found)}."
+        f"{tell_change(worse=worst, found=found)}."
     )
-
-
-def _other(worse: Answers, found: Examination) -> str:
-    """Return "9 of 40 texts get another label than alone, a probability moves by up to 0.41"."""
-    moved = f"moves by up to {worse.largest_change:.2f}"
-    if worse.num_other:
-        return (
-            f"{worse.num_other:,} of {found.num_texts:,} texts get another answer than alone (a "
-            f"score {moved})"
-        )
-    return f"all labels stay, but a score {moved}"
 
 
 def _scored(answers: Answers) -> str:
@@ -162,10 +158,15 @@ def _trained(found: Examination, best: list[Answers]) -> str:
     )
 
 
-def _advice(found: Examination, best: list[Answers]) -> tuple[str, ...]:
-    mend = _MENDED.format(folder=found.folder)
+def _advice(found: Examination, best: list[Answers], kinds: set[str]) -> tuple[str, ...]:
+    mend = MEND.format(folder=found.folder)
     alone = found.answers[ALONE.name]
-    needs_mending = any(finding.severity != "note" for finding in _findings(found))
+    needs_mending = any(finding.severity != "note" for finding in find_faults(found))
+    if "packed_differs" in kinds:
+        return (
+            "lasttoken reads it otherwise than it was trained: use it with transformers alone, one "
+            "text at a time, or train it anew: lasttoken train DATA --model " + str(found.folder),
+        )
     if best and alone not in best:
         return (
             f"until it is trained anew, lay texts as in training: {best[0].title}, without "
@@ -183,113 +184,3 @@ def _advice(found: Examination, best: list[Answers]) -> tuple[str, ...]:
             "position_ids",
         )
     return (f"{mend} writes a folder without these faults; its answers are those of texts alone",)
-
-
-def _findings(found: Examination) -> Iterator[Finding]:
-    facts, own = found.facts, found.answers[found.own]
-    mend = _MENDED.format(folder=found.folder)
-    if facts.head_pad_id is None:
-        yield Finding(
-            "no_pad_id",
-            "error",
-            "config.json has no pad_token_id: stock heads refuse batches of more than one text",
-            mend,
-        )
-    elif facts.head_pad_id != facts.fill_id:
-        yield Finding(
-            "pad_ids_differ",
-            "error",
-            f"texts are padded with token {facts.fill_id}, but the head takes token "
-            f"{facts.head_pad_id} for padding (config.json): padded on the right, it reads padding",
-            mend,
-        )
-    neighbor = found.answers[f"{found.own}_long_neighbor"]
-    if not own.fault and not (own.is_same and neighbor.is_same):
-        worse = max((own, neighbor), key=lambda answers: answers.num_other)
-        yield Finding(
-            "depends_on_batch",
-            "error",
-            f"{worse.title}, as its own tokenizer pads: {_other(worse, found)}",
-            mend,
-            worse.num_other,
-        )
-    packed = found.answers[PACKED]
-    if not packed.is_same:
-        yield Finding(
-            "packed_differs",
-            "error",
-            f"lasttoken reads the last token that the tokenizer makes, the stock head another: "
-            f"{_other(packed, found)}",
-            "save a pad token that no text ends in, or a tokenizer that adds no end-of-text token",
-            packed.num_other,
-        )
-    end = found.end_of_text
-    if end.becomes_token and end.is_read_early:
-        yield Finding(
-            "end_of_text",
-            "warning",
-            f"a text that ends in {end.marker} is read one token early: the tokenizer makes its "
-            "end-of-text token of these letters, which the head takes for padding",
-            mend,
-        )
-    if facts.labels_are_unnamed:
-        yield Finding(
-            "unnamed_labels",
-            "warning",
-            f"labels are called {', '.join(facts.labels[:3])}: nobody named them",
-            f"{mend} --labels NAME,NAME (in the order of their ids)",
-        )
-    limit, positions = facts.tokenizer_limit, facts.num_positions
-    if positions is not None and (limit is None or limit > positions):
-        says = "names no length" if limit is None else f"cuts texts at {limit:,} tokens"
-        yield Finding(
-            "no_limit",
-            "warning",
-            f"the tokenizer {says}, the model has {positions:,} positions: longer texts fail in "
-            "programs that trust it",
-            mend,
-        )
-    yield from _notes(found)
-
-
-def _notes(found: Examination) -> Iterator[Finding]:
-    facts = found.facts
-    left = found.answers[LEFT.name]
-    if found.own == RIGHT.name and not left.is_same and not left.fault:
-        yield Finding(
-            "left_padding",
-            "note",
-            f"padded on the left without position_ids, {_other(left, found)}",
-            "pad on the right, or pass position_ids",
-            left.num_other,
-        )
-    if facts.saved_padding:
-        yield Finding(
-            "saved_padding",
-            "note",
-            f"tokenizer.json was saved by a program that padded {facts.saved_padding}",
-            "nothing to do",
-        )
-    if facts.reading_path != PACKED:
-        yield Finding(
-            "not_packed",
-            "note",
-            "lasttoken reads this family padded on the right: packing it was not proved",
-            "nothing to do",
-        )
-    if found.num_empty:
-        yield Finding(
-            "empty_texts",
-            "note",
-            f"{found.num_empty:,} texts have no token and were left out: stock models fail on them",
-            "leave empty texts out",
-            found.num_empty,
-        )
-    scores = [a.score.interval[1] for a in found.answers.values() if a.score is not None]
-    if found.majority is not None and scores and max(scores) < found.majority:
-        yield Finding(
-            "below_majority",
-            "warning",
-            f"no padding reaches {found.majority:.3f}, which the commonest label alone has",
-            "check that DATA is of the task it was trained for, and --labels their order",
-        )

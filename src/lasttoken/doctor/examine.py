@@ -59,6 +59,7 @@ class Examination:
         num_texts: texts that were read.
         longest: tokens of the longest of them.
         num_empty: texts left out because the tokenizer makes nothing of them.
+        num_cut: texts that were cut at the model's limit.
         answers: by the name of the arrangement; "packed" is lasttoken's own.
         own: name of the arrangement that a pipeline with a batch size uses.
         batch_fault: why stock heads refuse several texts at once; empty if they do not. Where they
@@ -75,6 +76,7 @@ class Examination:
     num_texts: int
     longest: int
     num_empty: int
+    num_cut: int
     answers: dict[str, Answers]
     own: str
     batch_fault: str
@@ -132,13 +134,14 @@ def examine(
         arrangement.name: examiner.answer(arrangement)
         for arrangement in (*ALWAYS, *_fixed(sorted(tried), examiner))
     }
-    answers[PACKED] = examiner.judge(PACKED, "packed by lasttoken", packed)
+    answers[PACKED] = examiner.judge(PACKED, f"{facts.reading_path} by lasttoken", packed)
     return Examination(
         folder,
         facts,
         len(token_ids),
         max(map(len, token_ids)),
         len(texts) - len(token_ids),
+        stock.num_cut(texts),
         answers,
         own_arrangement(facts.padding_side).name,
         batch_fault,

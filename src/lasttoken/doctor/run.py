@@ -114,6 +114,7 @@ def _record(model: ExaminedModel) -> dict[str, Any]:
             "num_texts": found.num_texts,
             "longest": found.longest,
             "num_empty": found.num_empty,
+            "num_cut": found.num_cut,
         },
         "facts": dataclasses.asdict(found.facts),
         "own_arrangement": found.own,

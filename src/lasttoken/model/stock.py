@@ -68,6 +68,11 @@ class StockModel:
         )
         return [list(ids) for ids in encoded["input_ids"]]
 
+    def num_cut(self, texts: Sequence[str]) -> int:
+        """Return how many texts `tokenize` cuts."""
+        encoded = self.tokenizer(list(texts), truncation=False, padding=False, verbose=False)
+        return sum(len(ids) > self.max_length for ids in encoded["input_ids"])
+
     def logits(self, inputs: dict[str, Tensor]) -> Tensor:
         """Return the logits (B, C) that its own `forward` gives.
 
