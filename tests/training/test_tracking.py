@@ -168,3 +168,44 @@ def test_a_tracker_is_finished_at_the_end(
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     assert broken_tracker["calls"] == ["start", "settings", "log", "log", "finish"]
+
+
+def drawn(folder: Path, name: str) -> list[tuple[int, float]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    shown = EventAccumulator(str(folder / "run" / "tracker" / "run")).Reload()
+    return [(each.step, each.value) for each in shown.Scalars(name)]
+
+
+@pytest.mark.slow
+def test_two_processes_tell_the_tracker_what_one_does(tmp_path: Path) -> None:
+    from test_several_processes import check_alike, train
+
+    from families import save_decoder
+
+    model = save_decoder(tmp_path / "dry", resid_pdrop=0.0, attn_pdrop=0.0, embd_pdrop=0.0)
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for number, folder in enumerate(folders, start=1):
+        outcome = train(folder, model, number, "--tracker", "tensorboard")
+        assert outcome.returncode == 0, outcome.stderr
+    check_alike(*folders)
+    losses = [drawn(folder, "validation_loss") for folder in folders]
+    assert [step for step, _ in losses[0]] == [step for step, _ in losses[1]] == [4, 8]
+    assert [loss for _, loss in losses[1]] == pytest.approx([loss for _, loss in losses[0]], 1e-5)
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_keeps_what_the_tracker_has_heard(tmp_path: Path) -> None:
+    from test_several_processes import history, train
+
+    from families import save_decoder
+
+    model = save_decoder(tmp_path / "model")
+    folder = tmp_path / "parts"
+    more = ("--tracker", "tensorboard")
+    assert train(folder, model, 1, *more, stop_behind=6).returncode != 0  # in the second epoch
+    outcome = train(folder, model, 1, *more)
+    assert outcome.returncode == 0, outcome.stderr
+    assert "-step-6: 6 of 8 steps" in outcome.stderr
+    assert [step for step, _ in drawn(folder, "validation_loss")] == [4, 8]
+    assert [row["step"] for row in history(folder)] == [4, 8]
