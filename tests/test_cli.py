@@ -182,7 +182,7 @@ def test_python_m_lasttoken_is_lasttoken(process) -> None:
     assert done.returncode == 2
     assert done.stderr == (
         "error: no command 'trian'\n"
-        "expected: one of train, evaluate, predict, compare, rerun, tune, check\n"
+        f"expected: one of {', '.join(COMMANDS)}\n"
         "try: lasttoken --help\n"
     )
 
