@@ -40,6 +40,7 @@ RUN_FILES = {
     "`precision_recall`, `thresholds`, each as `.png` and `.svg`",
     "predictions/": "`validation.parquet` and `test.parquet`: the logits of every example",
     "label_issues.csv": "labels that look wrong, the likeliest first; only with `--label-check`",
+    "tracker/": "what a tracker that keeps files has written; only with `--tracker`",
     "checkpoints/": "what the run goes on from after an interruption; only in an unfinished one",
     "evaluations/": "one folder for each data that `lasttoken evaluate` scored, of the same form",
     "exported/": "one folder for each format that `lasttoken export` wrote",
@@ -281,7 +282,10 @@ def _command(name: str) -> str:
     rows = []
     for field in dataclasses.fields(command.config_class):
         kind, doc = get_args(hints[field.name])
-        is_positional = field.default is dataclasses.MISSING
+        is_required = field.default is dataclasses.MISSING
+        is_positional = is_required or field.name in getattr(
+            command.config_class, "optional_places", ()
+        )
         flag = field.name.upper() if is_positional else "--" + field.name.replace("_", "-")
         help_text, default = doc.documentation, field.default
         bracket = re.search(r" \[(.*)\]$", help_text)
@@ -289,7 +293,7 @@ def _command(name: str) -> str:
             shown = bracket.group(1) if bracket else "none"
             help_text = re.sub(r" \[.*\]$", "", help_text)
         else:
-            shown = "required" if is_positional else "off" if default is False else f"`{default}`"
+            shown = "required" if is_required else "off" if default is False else f"`{default}`"
         rows.append((f"`{flag}`", _type(kind), shown, help_text))
     return "\n\n".join(
         (

@@ -18,7 +18,8 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # Top to bottom: a module imports from its own stage and from those before it.
 STAGES = (
     "errors", "events", "settings", "template", "config", "versions", "durable", "launch", "data",
-    "model", "inference", "evaluation", "training", "estimator", "tune", "runs", "deploy", "cli",
+    "model", "inference", "evaluation", "training", "estimator", "tune", "runs", "doctor", "deploy",
+    "cli",
 )  # fmt: skip
 ENTRANCES = {"__init__", "__main__"}  # they hand out names of all stages
 
@@ -31,7 +32,7 @@ OWNERS = {
     "filelock": {"runs"},
     "ftfy": {"data"},
     "gguf": {"model"},
-    "huggingface_hub": {"data", "evaluation", "model"},  # evaluation: the model card
+    "huggingface_hub": {"data", "deploy", "doctor", "evaluation", "model"},  # evaluation: the card
     "jinja2": {"evaluation"},
     "markupsafe": {"evaluation"},  # comes with jinja2
     "matplotlib": {"evaluation"},

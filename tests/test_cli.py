@@ -107,7 +107,7 @@ def test_an_export_that_is_there_is_told_in_half_a_second_without_torch(
     assert told.startswith(f"error: {folder}/exported/onnx: already there, and no exported model")
 
 
-@pytest.mark.parametrize("command", ["evaluate", "predict"])
+@pytest.mark.parametrize("command", ["evaluate", "predict", "doctor"])
 def test_a_missing_run_or_file_is_told_in_half_a_second_without_torch(
     process, tmp_path: Path, command: str
 ) -> None:
@@ -137,9 +137,12 @@ def test_a_commands_help_shows_every_setting_with_its_default(
 
     outcome = lasttoken(name, "--help")
     assert (outcome.code, outcome.err) == (0, "")
+    places = getattr(COMMANDS[name].config_class, "optional_places", ())
     for field in fields(COMMANDS[name].config_class):
         if field.default is MISSING:
             assert f" {field.name.upper()}" in outcome.out
+        elif field.name in places:
+            assert f" [{field.name.upper()}]" in outcome.out
         else:
             assert f"--{field.name.replace('_', '-')}" in outcome.out
     assert "--config FILE" in outcome.out
@@ -193,7 +196,7 @@ def test_python_m_lasttoken_is_lasttoken(process) -> None:
     assert done.returncode == 2
     assert done.stderr == (
         "error: no command 'trian'\n"
-        "expected: one of train, evaluate, predict, compare, rerun, tune, check\n"
+        f"expected: one of {', '.join(COMMANDS)}\n"
         "try: lasttoken --help\n"
     )
 

@@ -48,7 +48,9 @@ def test_the_reference_knows_every_file_and_field_of_a_run(
     generate: ModuleType, finished_run: Path, tmp_path: Path
 ) -> None:
     written = {path.name + "/" * path.is_dir() for path in finished_run.iterdir()}
-    sometimes = {"adapter/", "evaluations/", "exported/", "checkpoints/", "label_issues.csv"}
+    sometimes = {
+        "adapter/", "evaluations/", "exported/", "checkpoints/", "label_issues.csv", "tracker/",
+    }  # fmt: skip
     assert written | sometimes == set(generate.RUN_FILES)
     record = json.loads((finished_run / "run.json").read_text(encoding="utf-8"))
     assert set(record) | {"process"} == set(generate.RUN_FIELDS)

@@ -230,7 +230,7 @@ def test_run_json_holds_every_resolved_setting_and_what_it_was_made_with(
     assert record["status"] == "finished"
     assert record["command"][:2] == ["lasttoken", "train"]
     names = {field.name for field in fields(TrainConfig)}
-    names -= {"output_dir", "overwrite", "checkpoint_minutes", "checkpoint_steps"}
+    names -= {"output_dir", "overwrite", "checkpoint_minutes", "checkpoint_steps", "tracker"}
     assert set(record["settings"]) == names
     assert record["settings"]["model"] == str(tiny_gpt2)
     assert re.fullmatch("[0-9a-f]{64}", record["resolved"].pop("model_sha256"))

@@ -22,7 +22,7 @@ class Progress:
     Attributes:
         phase: "fetch", "convert", "read", "tokenize", "baseline", "features", "probe", "cache",
             "head", "train", "validate", "checkpoint", "save", "predict", "evaluate", "explain",
-            "export", "write" or "report".
+            "export", "examine", "push" or "report".
         done: units finished so far.
         total: units in all, or None while unknown.
         unit: what is counted: "bytes", "rows", "files", "texts", "steps", ...

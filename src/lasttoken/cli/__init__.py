@@ -1,9 +1,9 @@
 """The command line: thin commands, the only place that prints.
 
-Exit codes: 0 done; 1 a bug of ours (with traceback), warnings that `check` found, or other weights
-than the run's that `rerun` got; 2 something the user can mend (three lines), or errors that `check`
-found; 130 interrupted by Ctrl-C; 143 interrupted by SIGTERM. Results go to standard output,
-everything else to standard error.
+Exit codes: 0 done; 1 a bug of ours (with traceback), warnings that `check` found, other weights
+than the run's that `rerun` got, or something to mend that `doctor` found; 2 something the user can
+mend (three lines), or errors that `check` found; 130 interrupted by Ctrl-C; 143 interrupted by
+SIGTERM. Results go to standard output, everything else to standard error.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from lasttoken import __version__
 from lasttoken.cli.arguments import parse
+from lasttoken.cli.beyond_runs import run_doctor_command, run_push_command
 from lasttoken.cli.deployed import run_export_command, run_predict_command
 from lasttoken.cli.extras import require_extra
 from lasttoken.cli.output import (
@@ -42,9 +43,11 @@ from lasttoken.cli.screen import Screen
 from lasttoken.config import (
     CheckConfig,
     CompareConfig,
+    DoctorConfig,
     EvaluateConfig,
     ExportConfig,
     PredictConfig,
+    PushConfig,
     RerunConfig,
     TrainConfig,
     TuneConfig,
@@ -274,4 +277,6 @@ COMMANDS = {
         ExportConfig, run_export_command, "RUN [--format onnx-int8] [--output FOLDER]"
     ),
     "serve": _Command(ServeConfig, _serve, "RUN [--port 8000]"),
+    "doctor": _Command(DoctorConfig, run_doctor_command, "[MODEL [DATA]] [--repair FOLDER]"),
+    "push": _Command(PushConfig, run_push_command, "RUN NAME [--dry-run] [--private]"),
 }

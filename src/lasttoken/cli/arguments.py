@@ -57,13 +57,18 @@ def _with_names(config_class: type[ConfigT]) -> type[ConfigT]:
     """Return the config with the names that help shows: DATA, and INT instead of {None}|INT."""
     hints = typing.get_type_hints(config_class, include_extras=True)
     fields: list[tuple[str, Any, Any]] = []
+    places = getattr(config_class, "optional_places", ())
     for field in dataclasses.fields(config_class):  # type: ignore[arg-type]
         kinds = [k for k in typing.get_args(hints[field.name].__origin__) if k is not type(None)]
         is_required = field.default is dataclasses.MISSING
         is_optional = len(kinds) == 1 and isinstance(kinds[0], type)
         if is_required or is_optional:
             name = field.name if is_required else kinds[0].__name__
+            if field.name in places:
+                name = f"[{field.name}]"
             named = getitem(Annotated, (hints[field.name], tyro.conf.arg(metavar=name.upper())))
+            if field.name in places:
+                named = getitem(Annotated, (named, tyro.conf.Positional))
             default = dataclasses.field() if is_required else dataclasses.field(default=None)
             fields.append((field.name, named, default))
     named_class = dataclasses.make_dataclass(
@@ -102,7 +107,8 @@ def _merge(config_class: type, settings: dict[str, object], words: list[str]) ->
     """Put the file's settings before the words, without those that the words give themselves."""
     fields = dataclasses.fields(config_class)
     switches = {field.name for field in fields if isinstance(field.default, bool)}
-    required = [field.name for field in fields if field.default is dataclasses.MISSING]
+    places = getattr(config_class, "optional_places", ())
+    required = [f.name for f in fields if f.default is dataclasses.MISSING or f.name in places]
     positional, flags = _take_positional(words, switches)
     given = {_name_of(word) for word in flags if word.startswith("--")}
     merged: list[str] = []

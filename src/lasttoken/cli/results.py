@@ -6,9 +6,12 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lasttoken.events import TrialEnd
+
+if TYPE_CHECKING:
+    from lasttoken.deploy.push import PushPlan
 
 _BASELINE_NAMES = {
     "majority": "majority label",
@@ -256,3 +259,21 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {round(seconds) % 60:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def push_text(plan: PushPlan, *, is_dry: bool) -> str:
+    """Return exactly which files go to the Hub, with their sizes, and what stays."""
+    verb = "would go" if is_dry else "go"
+    kind = "private" if plan.is_private else "public"
+    total = sum(file.size for file in plan.files)
+    width = max(len(file.name) for file in plan.files)
+    lines = [f"{len(plan.files)} files of {plan.folder} {verb} to {plan.name} ({kind}):"]
+    lines += [f"  {file.name:{width}}  {file.size:>15,} bytes" for file in plan.files]
+    lines.append(f"  {'together':{width}}  {total:>15,} bytes")
+    if plan.stay:
+        lines.append("what stays: " + ", ".join(plan.stay))
+    if is_dry and not plan.has_card:
+        lines.append("no model card (README.md) would go with it")
+    if is_dry:
+        lines.append("nothing was sent")
+    return "\n".join(lines)

@@ -12,7 +12,14 @@ from typing import Annotated, Literal
 
 from typing_extensions import Doc
 
-from lasttoken.config.finished import CompareConfig, ExportConfig, RerunConfig
+from lasttoken.config.check import DEFAULT_MODEL, CheckConfig, LabelColumn
+from lasttoken.config.finished import (
+    CompareConfig,
+    DoctorConfig,
+    ExportConfig,
+    PushConfig,
+    RerunConfig,
+)
 from lasttoken.config.prediction import (
     InputFormat,
     PrecisionName,
@@ -20,14 +27,15 @@ from lasttoken.config.prediction import (
     TextPairColumn,
 )
 from lasttoken.config.tasks import LabelColumns, LabelOrder, LabelSeparator, Task, check_task
+from lasttoken.config.tracking import Tracker
 from lasttoken.errors import ConfigError
 from lasttoken.settings import Sampling, check_learning, check_ranges, parse_depth
 from lasttoken.template import LongTexts, check_reading
 
 __all__ = [
-    "DEFAULT_MODEL", "CheckConfig", "CompareConfig", "EvaluateConfig", "ExplainMethod",
-    "ExportConfig", "InputFormat", "PrecisionName", "PredictConfig", "RerunConfig",
-    "TrainConfig", "TuneConfig",
+    "DEFAULT_MODEL", "CheckConfig", "CompareConfig", "DoctorConfig", "EvaluateConfig",
+    "ExplainMethod", "ExportConfig", "InputFormat", "PrecisionName", "PredictConfig", "PushConfig",
+    "RerunConfig", "TrainConfig", "TuneConfig",
 ]  # fmt: skip
 
 ExplainMethod = Literal["leave-one-out", "integrated-gradients", "none"]
@@ -38,10 +46,7 @@ _PrecisionAtLeast = Annotated[
     float | None, Doc("look for thresholds that give every label this precision")
 ]
 _Explain = Annotated[ExplainMethod, Doc("how the words that mattered are found")]
-_LabelColumn = Annotated[str | None, Doc("column that holds the label [guessed, printed]")]
 _LabelCheck = Annotated[bool, Doc("look for labels that are probably wrong")]
-
-DEFAULT_MODEL = "gpt2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +63,7 @@ class TrainConfig:
     model: Annotated[str, Doc("Hub id, local folder, .gguf file, or smollm2")] = DEFAULT_MODEL
     output_dir: Annotated[str | None, Doc("run folder [runs/<data>-<model>]")] = None
     text_column: Annotated[str | None, Doc("column that holds the text [guessed, printed]")] = None
-    label_column: _LabelColumn = None
+    label_column: LabelColumn = None
     text_pair_column: Annotated[str | None, Doc("column that holds a second text [none]")] = None
     task: Task = "single-label"
     label_separator: LabelSeparator = "|"
@@ -131,6 +136,7 @@ class TrainConfig:
     precision_at_least: _PrecisionAtLeast = None
     explain: _Explain = "leave-one-out"
     label_check: _LabelCheck = False
+    tracker: Tracker = None
     seed: Annotated[int, Doc("seed of splits, head, order and dropout")] = 123
     precision: Annotated[PrecisionName, Doc("auto: bf16 where the device multiplies it")] = "auto"
     device: Annotated[str, Doc("auto, cpu, cuda, cuda:1, mps ...")] = "auto"
@@ -183,10 +189,16 @@ class TuneConfig(TrainConfig):
         """Check every value.
 
         Raises:
-            ConfigError: at least one value is out of its range.
+            ConfigError: at least one value is out of its range, or a tracker is asked for.
         """
         super().__post_init__()
         check_ranges(self, positive=("minutes",))
+        if self.tracker is not None:
+            raise ConfigError(
+                f"tune --tracker {self.tracker}",
+                expected="no tracker: trials.jsonl and the screen hold every trial",
+                remedy="leave --tracker out, and give it to the train command of the best settings",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,38 +231,3 @@ class EvaluateConfig:
         check_ranges(
             self, positive=("limit", "precision_at_least"), below_one=("precision_at_least",)
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckConfig:
-    """Look for what is wrong with labeled text; exit code 0, 1 (warnings) or 2 (errors)."""
-
-    data: Annotated[str, Doc("labeled text, as for train")]
-    validation: Annotated[str | None, Doc("file or folder to check beside it")] = None
-    test: Annotated[str | None, Doc("file or folder to check beside it")] = None
-    model: Annotated[str | None, Doc("tell lengths in its tokens, and what it would cut")] = None
-    max_length: Annotated[int | None, Doc("cut texts at this many tokens [model's limit]")] = None
-    text_column: Annotated[str | None, Doc("column that holds the text [guessed, printed]")] = None
-    label_column: _LabelColumn = None
-    text_pair_column: Annotated[str | None, Doc("column that holds a second text [none]")] = None
-    task: Task = "single-label"
-    label_separator: LabelSeparator = "|"
-    label_columns: LabelColumns = None
-    label_order: LabelOrder = None
-    encoding: Annotated[str, Doc("encoding of text files")] = "utf-8"
-    json: Annotated[bool, Doc("print the findings as JSON")] = False
-
-    def __post_init__(self) -> None:
-        """Check every value.
-
-        Raises:
-            ConfigError: a value is out of its range, or stands without the one it belongs to.
-        """
-        check_ranges(self, positive=("max_length",))
-        check_task(self.task, self.label_separator, self.label_columns, self.label_order)
-        if self.max_length is not None and self.model is None:
-            raise ConfigError(
-                f"--max-length {self.max_length} without --model",
-                expected="a model whose tokens are counted",
-                remedy=f"--model {DEFAULT_MODEL} --max-length {self.max_length}",
-            )

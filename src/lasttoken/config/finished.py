@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from typing_extensions import Doc
 
+from lasttoken.errors import ConfigError
 from lasttoken.settings import check_ranges
 
 
@@ -55,3 +56,62 @@ class ExportConfig:
             ConfigError: at least one value is out of its range.
         """
         check_ranges(self, positive=("limit",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorConfig:
+    """Examine this machine and anyone's classifier; exit code 0 (sound) or 1 (something to mend).
+
+    Without a model, this machine alone.
+    """
+
+    optional_places: ClassVar[tuple[str, ...]] = ("model", "data")
+
+    model: Annotated[str | None, Doc("model folder or run folder, whoever trained it [none]")] = (
+        None
+    )
+    data: Annotated[
+        str | None, Doc("labeled text as for train, or a file of lines [built-in texts]")
+    ] = None
+    repair: Annotated[
+        str | None, Doc("write a repaired model folder here, if it passes the examination [none]")
+    ] = None
+    labels: Annotated[
+        str | None, Doc("names of the labels in the order of their ids, A,B,C [the model's]")
+    ] = None
+    text_column: Annotated[str | None, Doc("column that holds the text [guessed, printed]")] = None
+    label_column: Annotated[str | None, Doc("column that holds the label [guessed, printed]")] = (
+        None
+    )
+    padded_length: Annotated[
+        int | None, Doc("tokens to which training padded every text, if you know [usual ones]")
+    ] = None
+    encoding: Annotated[str, Doc("encoding of text files")] = "utf-8"
+    limit: Annotated[int, Doc("examine with at most this many examples")] = 200
+    json: Annotated[bool, Doc("print what was found as JSON")] = False
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: a value is out of its range, or stands without the one it belongs to.
+        """
+        check_ranges(self, positive=("limit", "padded_length"))
+        for name in ("repair", "labels"):
+            if getattr(self, name) is not None and self.model is None:
+                raise ConfigError(
+                    f"--{name} {getattr(self, name)} without a model",
+                    expected="a model folder that is examined",
+                    remedy=f"lasttoken doctor MODEL --{name} {getattr(self, name)}",
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushConfig:
+    """Put a run's model folder, with its model card, on the Hub; texts and predictions stay."""
+
+    run: Annotated[str, Doc("run folder or model folder")]
+    name: Annotated[str, Doc("of the model on the Hub: OWNER/NAME, or NAME of your own")]
+    dry_run: Annotated[bool, Doc("show what would go, and ask nobody")] = False
+    private: Annotated[bool, Doc("make a repository that only you can see")] = False
+    overwrite: Annotated[bool, Doc("add a commit to a repository that is there already")] = False

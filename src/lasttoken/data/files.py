@@ -12,6 +12,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+from lasttoken.data.archives import refuse_archive
 from lasttoken.errors import DatasetError
 
 STDIN = "-"
@@ -37,7 +38,7 @@ def find_path(path: str) -> Path:
     """Return `path` as an existing path, "~" expanded.
 
     Raises:
-        DatasetError: nothing is there; names the nearest existing path.
+        DatasetError: nothing is there; names the nearest existing path. Or it is an archive.
     """
     found = Path(path).expanduser()
     if not found.exists():
@@ -47,6 +48,7 @@ def find_path(path: str) -> Path:
             expected="a path that exists",
             remedy=f"did you mean {near}?" if near else "check the path",
         )
+    refuse_archive(path)
     return found
 
 

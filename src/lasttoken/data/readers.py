@@ -131,12 +131,13 @@ def locate_data(data: str) -> None:
     """Check cheaply that `data` is there, before anything slow; fetches nothing.
 
     Raises:
-        DatasetError: no such path, and no such Hub data set, cached or reachable.
+        DatasetError: no such path, and no such Hub data set, cached or reachable; or an archive.
     """
     if data == SAMPLE_NAME:
         return
     path = Path(data).expanduser()
     if path.exists():
+        find_path(data)  # which no archive is
         return
     if _is_path_like(data) or not HUB_ID.fullmatch(data):
         find_path(data)  # raises: the path does not exist

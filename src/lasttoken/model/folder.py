@@ -145,7 +145,7 @@ def save_model_folder(
         )
         with telling(folder):
             (unfinished / RECORD_NAME).write_text(content + "\n", encoding="utf-8")
-            _open_to_umask(unfinished)
+            open_to_umask(unfinished)
             if folder.is_dir():
                 folder.rmdir()
             place_folder(unfinished, folder)
@@ -182,7 +182,7 @@ def _load(
     return LoadedModel(classifier, tokenizer, limit, record, head_is_new)
 
 
-def _open_to_umask(folder: Path) -> None:
+def open_to_umask(folder: Path) -> None:
     """Give files the mode of any new file: save_pretrained and mkdtemp make them private."""
     umask = os.umask(0)
     os.umask(umask)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lasttoken.data.archives import archive_ending, archive_error
 from lasttoken.errors import RunError
 
 EXPORT_RECORD_NAME = "lasttoken-export.json"
@@ -13,9 +14,12 @@ def model_folder(path: str | Path) -> Path:
     """Return the model folder of a run folder, or the path itself.
 
     Raises:
-        RunError: there is nothing of the kind.
+        RunError: there is nothing of the kind, or it is an archive.
     """
     folder = Path(path).expanduser()
+    ending = archive_ending(folder)
+    if ending is not None:
+        raise archive_error(path, ending, "a run folder or a model folder", RunError)
     for candidate in (folder / "model", folder):
         if (candidate / "config.json").is_file():
             return candidate

@@ -82,11 +82,14 @@ def read_labels(folder: Path) -> LabelSpec | None:
     """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     architectures = config.get("architectures") or []
-    id2label = config.get("id2label")
     try:
         is_classifier = any(str(name).endswith("SequenceClassification") for name in architectures)
-        if not id2label or not is_classifier:
+        if not is_classifier:
             return None
+        # Transformers saves no names that are its own.
+        id2label = config.get("id2label") or {
+            str(label_id): f"LABEL_{label_id}" for label_id in range(config.get("num_labels", 2))
+        }
         labels = tuple(str(id2label[key]) for key in sorted(id2label, key=int))
     except (TypeError, ValueError, KeyError) as error:
         raise BackboneError(

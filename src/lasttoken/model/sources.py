@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lasttoken.data.archives import archive_ending, archive_error
 from lasttoken.data.hub import HUB_ID, HUB_TIMEOUT_SECONDS, ask_briefly
 from lasttoken.data.samples import SAMPLE_MODELS
 from lasttoken.errors import BackboneError
@@ -43,12 +44,17 @@ def locate_model(name: str) -> ModelSource:
         name: sample name, path of a .gguf file or of a folder, or Hub id.
 
     Raises:
-        BackboneError: there is no such file or folder, or it holds no safe model; or the Hub does
+        BackboneError: there is no such file or folder, it is an archive, or it holds no safe model;
+            or the Hub does
             not know the id or cannot be reached and the model is not in the local cache.
     """
     if name in SAMPLE_MODELS:
         return ModelSource(name, "sample")
     path = Path(name).expanduser()
+    ending = archive_ending(path)
+    if ending is not None:
+        what = "a model folder, a .gguf file, a Hub id, or a sample name"
+        raise archive_error(name, ending, what, BackboneError)
     if path.suffix == ".gguf" and path.is_file():
         return ModelSource(name, "gguf")
     if path.is_dir():

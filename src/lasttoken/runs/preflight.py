@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lasttoken.config import EvaluateConfig, ExportConfig, PredictConfig, TrainConfig, TuneConfig
+from lasttoken.config import (
+    DoctorConfig,
+    EvaluateConfig,
+    ExportConfig,
+    PredictConfig,
+    TrainConfig,
+    TuneConfig,
+)
 from lasttoken.data.files import STDIN, find_path
 from lasttoken.data.readers import locate_data
-from lasttoken.launch import process_rank
+from lasttoken.launch import process_rank, refuse_sharding
 from lasttoken.model.location import is_exported, model_folder
 from lasttoken.model.sources import locate_model
 from lasttoken.runs.lock import check_not_at_work
@@ -26,8 +33,9 @@ def locate_inputs(config: TrainConfig) -> None:
 
     Raises:
         LastTokenError: the folder is occupied or another run is at work in it, a path is missing,
-            or a Hub name cannot be had.
+            or a Hub name cannot be had; or it was launched to shard the model.
     """
+    refuse_sharding()
     folder = run_folder(config)
     if run_status(folder, settings_of(config), overwrite=config.overwrite) == "finished":
         return
@@ -85,5 +93,17 @@ def locate_export(config: ExportConfig) -> None:
         LastTokenError: one of them is missing, or a Hub name cannot be had.
     """
     model_folder(config.run)
+    if config.data is not None:
+        locate_data(config.data)
+
+
+def locate_patient(config: DoctorConfig) -> None:
+    """Check the model that is to be examined, then the data; read and write nothing.
+
+    Raises:
+        LastTokenError: one of them is missing.
+    """
+    if config.model is not None:
+        model_folder(config.model)
     if config.data is not None:
         locate_data(config.data)

@@ -23,6 +23,7 @@ from lasttoken.errors import RunError
 RECORD_NAME = "run.json"
 LOCK_NAME = ".lock"
 CHECKPOINTS_NAME = "checkpoints"
+TRACKER_NAME = "tracker"
 
 # What a run or a search writes beside record and checkpoints; `--overwrite` removes these alone.
 _RESULTS = ("model", "adapter", "plots", "predictions", "evaluations", "exported", "history.jsonl",
@@ -30,7 +31,9 @@ _RESULTS = ("model", "adapter", "plots", "predictions", "evaluations", "exported
             "journal.log", "trials.jsonl", "best.toml")  # fmt: skip
 
 # Settings that say where a result goes and how often it is saved, not what it is.
-_NOT_THE_RESULT = {"output_dir", "overwrite", "checkpoint_minutes", "checkpoint_steps"}
+_NOT_THE_RESULT = {
+    "output_dir", "overwrite", "checkpoint_minutes", "checkpoint_steps", "tracker",
+}  # fmt: skip
 
 # Settings that change the report and not the model.
 _OF_THE_REPORT = {"slice_by", "precision_at_least", "explain", "label_check"}
@@ -120,6 +123,7 @@ def open_run_folder(folder: Path, record: Mapping[str, Any]) -> None:
     """
     with telling(folder):  # in this order: no checkpoint is left that the new run could take
         _remove(folder / CHECKPOINTS_NAME)
+        _remove(folder / TRACKER_NAME)  # stays when a run goes on
     write_record(folder, {**record, "status": "unfinished"})
     _remove_results(folder)
 

@@ -29,6 +29,7 @@ from lasttoken.runs.plan import checkpoint_settings, make_classifier, tell_plan
 from lasttoken.runs.predictions import TEST, VALIDATION
 from lasttoken.runs.record import (
     CHECKPOINTS_NAME,
+    TRACKER_NAME,
     open_run_folder,
     read_record,
     reopen_run_folder,
@@ -54,6 +55,7 @@ from lasttoken.runs.resume import (
 )
 from lasttoken.training.preparation import PreparedTraining
 from lasttoken.training.saver import check_room_for_checkpoints
+from lasttoken.training.tracking import Tracking, Untracked, check_tracker, tracked
 from lasttoken.versions import Stopwatch
 
 
@@ -100,6 +102,7 @@ def run_training(
     settings = settings_of(config)
     if run_status(folder, settings, overwrite=config.overwrite) == "finished":
         return _finished_before(folder, config)
+    check_tracker(config.tracker)
     told = NoteKeeper(on_event)
 
     data = read_examples(config, told)
@@ -130,7 +133,15 @@ def run_training(
             if checkpoint_settings(config) is not None:
                 check_room_for_checkpoints(prepared, folder)
             run = _Run(config, report, folder, record, data, prepared, test_texts, watch)
-            return _carry_out(run, classifier, told)
+            with tracked(
+                config.tracker,
+                HistoryWriter(told, folder, record),
+                folder=folder / TRACKER_NAME,
+                run_name=folder.name,
+                settings=settings,
+                device=prepared.settings.device,
+            ) as tracker:
+                return _carry_out(run, classifier, tracker, told)
         except KeyboardInterrupt as error:
             raise StoppedError(signal.SIGINT) from error
         except TerminatedError as error:
@@ -151,7 +162,9 @@ class _Run:
     watch: Stopwatch
 
 
-def _carry_out(run: _Run, classifier: TextClassifier, told: NoteKeeper) -> TrainOutcome:
+def _carry_out(
+    run: _Run, classifier: TextClassifier, tracker: Tracking | Untracked, told: NoteKeeper
+) -> TrainOutcome:
     """Train, or go on training; then everything that is made of the result."""
     config, folder, splits, watch = run.config, run.folder, run.data.splits, run.watch
     labels = run.prepared.loaded.classifier.labels
@@ -165,7 +178,6 @@ def _carry_out(run: _Run, classifier: TextClassifier, told: NoteKeeper) -> Train
         )
         watch.lap("label check")
     record = run.record
-    history = HistoryWriter(told, folder, record)
     fitted = classifier.train(
         run.prepared,
         record={
@@ -177,7 +189,7 @@ def _carry_out(run: _Run, classifier: TextClassifier, told: NoteKeeper) -> Train
         },
         checkpoints=checkpoint_settings(config),
         tokens_after=int(run.test_texts.lengths.sum()),
-        on_event=history,
+        on_event=tracker,
     )
     watch.lap("train")
     told(Progress("save", 0, 1, "models"))
@@ -214,6 +226,7 @@ def _carry_out(run: _Run, classifier: TextClassifier, told: NoteKeeper) -> Train
         on_event=told,
     )
     watch.lap("report")
+    tracker.log({f"test_{name}": value for name, value in metrics["test"].items()})
     record["results"] = run_results(fitted, watch, folder / "model", run.test_texts)
     write_model_card(folder / "model" / "README.md", metrics, record, name=folder.name)
     finish_run_folder(folder, record)

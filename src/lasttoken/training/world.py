@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType, gather_object
 
 from lasttoken.errors import ConfigError
-from lasttoken.launch import world_size
+from lasttoken.launch import refuse_sharding, sharding_error, world_size
 
 ValueT = TypeVar("ValueT")
 
@@ -84,6 +84,7 @@ def plain_accelerator(device: torch.device | None = None) -> Accelerator:
         ConfigError: it was launched to shard or offload the model, which this version does not do;
             or launched processes do not find each other.
     """
+    refuse_sharding()
     accelerator = Accelerator(
         # Only then does it let processes talk by gloo, and only launched ones must.
         cpu=world_size() > 1 and device is not None and device.type == "cpu",
@@ -94,11 +95,7 @@ def plain_accelerator(device: torch.device | None = None) -> Accelerator:
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     if accelerator.distributed_type not in _SUPPORTED:
-        raise ConfigError(
-            f"launched as {accelerator.distributed_type.value}",
-            expected="one process, or several that hold the whole model each (DDP)",
-            remedy="torchrun --nproc-per-node N -m lasttoken train ...",
-        )
+        raise sharding_error(accelerator.distributed_type.value)
     if accelerator.num_processes != world_size():
         raise ConfigError(
             f"{world_size()} processes were launched, this one sees {accelerator.num_processes}",

@@ -1,0 +1,186 @@
+"""From an examination to plain words: does padding matter, how was it trained, what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lasttoken.data.findings import Finding, by_severity
+from lasttoken.doctor.answers import Answers
+from lasttoken.doctor.arrangements import ALONE
+from lasttoken.doctor.examine import PACKED, Examination
+from lasttoken.doctor.faults import MEND, find_faults, is_better_than_majority, tell_change
+from lasttoken.evaluation.intervals import CONFIDENCE
+from lasttoken.evaluation.paired import rights_difference
+
+_MOST_NAMED = 3  # ways of padding that are as good as each other
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What an examination means.
+
+    Attributes:
+        verdict: whether predictions depend on padding.
+        trained: which padding it was trained with, as far as can be told.
+        advice: what to do, in order.
+        findings: faults of the folder, the worst first.
+    """
+
+    verdict: str
+    trained: str
+    advice: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_sound(self) -> bool:
+        """Return whether nothing was found that has to be mended."""
+        return all(finding.severity == "note" for finding in self.findings)
+
+
+def diagnose(found: Examination) -> Diagnosis:
+    """Say in plain words what an examination found."""
+    findings = by_severity(find_faults(found))
+    best = as_good_as_best(found)
+    trained = _trained(found, best)
+    if best and not is_better_than_majority(found):
+        best = []
+        trained = (
+            "Which padding it was trained with cannot be told: with none it is clearly better than "
+            f"the commonest label alone ({found.majority:.3f})."
+        )
+    kinds = {finding.kind for finding in findings}
+    return Diagnosis(_verdict(found), trained, _advice(found, best, kinds), findings)
+
+
+def as_good_as_best(found: Examination) -> list[Answers]:
+    """Return the ways of padding that chance does not tell from the most accurate, best first.
+
+    What gives the answers of texts alone stands for itself once, as texts alone. Empty without
+    labels.
+
+    Source:
+        Paired intervals of the difference in accuracy, see `evaluation.paired`; 95 % for all of
+        them together, by Bonferroni's rule, because the best of many is partly luck.
+    """
+    scored = [
+        (answers, answers.score.accuracy, answers.right)
+        for name, answers in found.answers.items()
+        if answers.score is not None
+        and answers.right is not None
+        and (name == ALONE.name or not answers.is_same)
+        and name != PACKED  # nobody trained with it but lasttoken, whose texts start at 0 too
+    ]
+    if not scored:
+        return []
+    scored.sort(key=lambda each: -each[1])
+    most_right = scored[0][2]
+    confidence = 1 - (1 - CONFIDENCE) / max(1, len(scored) - 1)
+    return [
+        answers
+        for answers, _, right in scored
+        if rights_difference(most_right, right, confidence).interval[0] <= 0
+    ]
+
+
+def _changed(found: Examination) -> list[Answers]:
+    return [a for a in found.answers.values() if not a.is_same and not a.fault]
+
+
+def _verdict(found: Examination) -> str:
+    own = found.answers[found.own]
+    beside = found.answers[f"{found.own}_long_neighbor"]
+    fault = found.batch_fault or own.fault
+    if fault:
+        return f"Several texts at once are refused by transformers as the folder is: {fault}"
+    if not own.is_same or not beside.is_same:
+        worse = max((own, beside), key=lambda answers: (answers.num_other, answers.largest_change))
+        return (
+            f"Its predictions depend on padding as the folder is: its tokenizer pads on the "
+            f"{found.facts.padding_side}, and {worse.title}, {tell_change(worse, found)}."
+        )
+    changed = [answers for answers in _changed(found) if answers.name != PACKED]
+    if not changed:
+        return "Its predictions do not depend on padding, on either side."
+    worst = max(changed, key=lambda answers: (answers.num_other, answers.largest_change))
+    return (
+        "Its predictions do not depend on padding as the folder is (its tokenizer pads on the "
+        f"{found.facts.padding_side}); in a program that lays them {worst.title}, "
+        f"{tell_change(worse=worst, found=found)}."
+    )
+
+
+def _scored(answers: Answers) -> str:
+    """Return "0.870 (0.816 to 0.910)"."""
+    if answers.score is None:
+        return "unknown"
+    low, high = answers.score.interval
+    return f"{answers.score.accuracy:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _titles(answers: list[Answers]) -> str:
+    titles = [each.title for each in answers[:_MOST_NAMED]]
+    more = len(answers) - len(titles)
+    return " or ".join(titles) + (f" ({more} more are as good)" if more else "")
+
+
+def _trained(found: Examination, best: list[Answers]) -> str:
+    if not _changed(found):
+        return (
+            "Which padding it was trained with cannot be told, and need not: all give the same "
+            "answers."
+        )
+    if not best:
+        return (
+            "Which padding it was trained with can be told with labels alone: give DATA with "
+            "labels, some hundred examples."
+        )
+    alone = found.answers[ALONE.name]
+    scored = [a for a in found.answers.values() if a.score is not None]
+    if alone in best:
+        worst = min(scored, key=lambda answers: answers.score.accuracy if answers.score else 1.0)
+        if worst in best or worst.is_same:
+            return (
+                f"Which padding it was trained with cannot be told from {found.num_texts:,} "
+                f"examples: accuracy is about {_scored(alone)} with each."
+            )
+        return (
+            "It was trained on texts that begin at the first position (padded on the right, "
+            f"packed, or one at a time): accuracy {_scored(alone)}; {worst.title} "
+            f"{_scored(worst)}."
+        )
+    over = best[0].score.over_alone if best[0].score is not None else None
+    low, high = over.interval if over is not None else (0.0, 0.0)
+    share = over.share if over is not None else 0.0
+    return (
+        f"It was trained on texts {_titles(best)}, without position_ids, as far as what was tried "
+        f"tells: accuracy {_scored(best[0])}. Each text alone has {_scored(alone)}, "
+        f"{100 * share:.1f} points less ({100 * low:.1f} to {100 * high:.1f})."
+    )
+
+
+def _advice(found: Examination, best: list[Answers], kinds: set[str]) -> tuple[str, ...]:
+    mend = MEND.format(folder=found.folder)
+    alone = found.answers[ALONE.name]
+    needs_mending = any(finding.severity != "note" for finding in find_faults(found))
+    if "packed_differs" in kinds:
+        return (
+            "lasttoken reads it otherwise than it was trained: use it with transformers alone, one "
+            "text at a time, or train it anew: lasttoken train DATA --model " + str(found.folder),
+        )
+    if best and alone not in best:
+        return (
+            f"until it is trained anew, lay texts as in training: {best[0].title}, without "
+            "position_ids",
+            f"{mend} writes a folder whose answers do not depend on the batch; its accuracy is "
+            f"that of texts alone, {_scored(alone)}",
+            "train that folder further, on padding that does not matter: lasttoken train DATA "
+            "--model NEW",
+        )
+    if not needs_mending:
+        if len(_changed(found)) == 0:
+            return ("nothing has to be done",)
+        return (
+            "nothing has to be done; programs of your own that pad on the left must pass "
+            "position_ids",
+        )
+    return (f"{mend} writes a folder without these faults; its answers are those of texts alone",)

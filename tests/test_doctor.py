@@ -1,0 +1,533 @@
+"""`lasttoken doctor`: anyone's checkpoint, what padding does to it, and a repaired folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import Command, check_refused, hash_folder
+from families import CONFIGS, byte_tokenizer
+from padded_checkpoints import FIXED_LENGTH, capital_texts, save_language_model, train_stock
+
+ROWS = tuple(zip(*capital_texts(200, seed=99), strict=True))
+
+
+def write_rows(path: Path, names: dict[str, str] | None = None) -> Path:
+    names = names or {"A": "A", "B": "B"}
+    lines = [f"{text},{names[label]}" for text, label in ROWS]
+    path.write_text("\n".join(["text,label", *lines]) + "\n")
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_rows(tmp_path / "data.csv")
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Batches padded on the left to their longest, a mask and no positions."""
+    return train_stock(tmp_path_factory.mktemp("stock") / "left", side="left")
+
+
+@pytest.fixture(scope="module")
+def fixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every text padded on the left to 48 tokens."""
+    folder = tmp_path_factory.mktemp("stock") / "fixed"
+    return train_stock(folder, side="left", length=FIXED_LENGTH)
+
+
+@pytest.fixture(scope="module")
+def padding_read(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Padded on the right to 48 tokens, by another token than the head takes for padding."""
+    folder = tmp_path_factory.mktemp("stock") / "padding-read"
+    return train_stock(folder, side="right", length=FIXED_LENGTH, pad_token_id=0)
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same decoder, trained by lasttoken."""
+    from lasttoken import TextClassifier
+
+    folder = tmp_path_factory.mktemp("ours")
+    base = save_language_model(folder / "base")
+    texts, labels = capital_texts(2_000, seed=0)
+    classifier = TextClassifier(
+        str(base), num_epochs=3, batch_size=16, learning_rate=3e-3, precision="fp32"
+    )
+    classifier.fit(texts, labels).save_pretrained(folder / "model")
+    return folder / "model"
+
+
+def examined(lasttoken: Command, *words: object) -> dict:
+    outcome = lasttoken("doctor", *words, "--json")
+    assert outcome.code in (0, 1), outcome.err
+    found = json.loads(outcome.out)
+    assert found["exit_code"] == outcome.code
+    return found
+
+
+def answers(model: dict, name: str) -> dict:
+    return next(each for each in model["answers"] if each["name"] == name)
+
+
+def accuracy(model: dict, name: str) -> float:
+    return answers(model, name)["score"]["accuracy"]
+
+
+def kinds(model: dict) -> set[str]:
+    return {finding["kind"] for finding in model["findings"] if finding["severity"] != "note"}
+
+
+# ---- three checkpoints, told apart ----
+
+
+def test_a_checkpoint_of_left_padding_without_positions_is_recognized(
+    lasttoken: Command, left: Path, data: Path
+) -> None:
+    model = examined(lasttoken, left, data, "--labels", "A,B")["model"]
+    assert accuracy(model, "left") > 0.97
+    assert accuracy(model, "alone") < 0.93
+    assert accuracy(model, "left_64") < 0.7
+    assert model["trained"].startswith(
+        "It was trained on texts padded on the left to the longest of the batch, without "
+        "position_ids"
+    )
+    assert f"accuracy {accuracy(model, 'left'):.3f}" in model["trained"]
+    assert f"Each text alone has {accuracy(model, 'alone'):.3f}" in model["trained"]
+    assert model["verdict"].startswith(
+        "Its predictions depend on padding as the folder is: its tokenizer pads on the left"
+    )
+    assert "depends_on_batch" in kinds(model)
+    first, second, third = model["advice"]
+    assert first.startswith("until it is trained anew, lay texts as in training: padded on the le")
+    assert f"lasttoken doctor {left} --repair NEW" in second
+    assert "lasttoken train DATA --model NEW" in third
+
+
+def test_a_checkpoint_padded_to_a_fixed_length_is_recognized(
+    lasttoken: Command, fixed: Path, data: Path
+) -> None:
+    model = examined(lasttoken, fixed, data, "--labels", "A,B")["model"]
+    assert accuracy(model, "left_48") > 0.97
+    assert max(accuracy(model, name) for name in ("alone", "left", "left_32", "left_64")) < 0.9
+    assert model["trained"].startswith("It was trained on texts padded on the left to 48 tokens")
+    assert model["facts"]["saved_lengths"] == [FIXED_LENGTH]  # its tokenizer.json tells too
+    assert "was saved by a program that padded on the left to 48 tokens" in str(model["findings"])
+
+
+def test_a_checkpoint_that_reads_padding_is_recognized(
+    lasttoken: Command, padding_read: Path, data: Path
+) -> None:
+    model = examined(lasttoken, padding_read, data, "--labels", "A,B")["model"]
+    assert model["trained"].startswith("It was trained on texts padded on the right to 48 tokens")
+    assert accuracy(model, "right_48") > 0.97 > 0.9 > accuracy(model, "alone")
+    assert {"pad_ids_differ", "depends_on_batch"} <= kinds(model)
+    assert "padded with token 256, but the head takes token 0" in str(model["findings"])
+
+
+def test_our_own_checkpoint_is_sound(lasttoken: Command, ours: Path, data: Path) -> None:
+    found = examined(lasttoken, ours, data)
+    model = found["model"]
+    assert found["exit_code"] == 0
+    assert kinds(model) == set()
+    assert accuracy(model, "alone") == accuracy(model, "right") == accuracy(model, "packed") > 0.97
+    assert accuracy(model, "left_64") < 0.8
+    assert model["verdict"].startswith("Its predictions do not depend on padding as the folder is")
+    assert model["trained"].startswith(
+        "It was trained on texts that begin at the first position (padded on the right, packed, or "
+        f"one at a time): accuracy {accuracy(model, 'alone'):.3f}"
+    )
+    assert model["advice"] == [
+        "nothing has to be done; programs of your own that pad on the left must pass position_ids"
+    ]
+
+
+def test_every_accuracy_has_its_interval_and_its_difference_to_texts_alone(
+    lasttoken: Command, left: Path, data: Path
+) -> None:
+    model = examined(lasttoken, left, data, "--labels", "A,B")["model"]
+    for each in model["answers"]:
+        low, high = each["score"]["interval"]
+        assert low < each["score"]["accuracy"] <= high or each["score"]["accuracy"] == high == 1
+        assert each["score"]["accuracy"] == each["score"]["num_correct"] / 200
+    over = answers(model, "left")["score"]["over_alone"]
+    assert over["share"] == pytest.approx(accuracy(model, "left") - accuracy(model, "alone"))
+    assert over["interval"][0] > 0
+
+
+def test_stock_answers_are_those_of_transformers(left: Path) -> None:
+    """Each arrangement, beside the tokenizer's own padding and a plain call."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from lasttoken.doctor.arrangements import ALWAYS, lay
+
+    texts = [text for text, _ in ROWS[:16]]
+    tokenizer = AutoTokenizer.from_pretrained(left)
+    model = AutoModelForSequenceClassification.from_pretrained(left).eval()
+    ids = tokenizer(texts, padding=False, truncation=False)["input_ids"]
+    forms = {form.name: form for form in ALWAYS}
+    for side in ("left", "right"):
+        tokenizer.padding_side = side
+        rows = tokenizer(texts, padding=True, truncation=False, return_tensors="pt")
+        (inputs,) = lay(ids, forms[side], fill_id=tokenizer.pad_token_id, limit=128)
+        assert inputs.keys() == {"input_ids", "attention_mask"}
+        for name, values in inputs.items():
+            assert torch.equal(values, rows[name]), name
+        (inputs,) = lay(ids, forms[f"{side}_positions"], fill_id=256, limit=128)
+        expected = (rows["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+        assert torch.equal(inputs["position_ids"], expected)
+        assert torch.isfinite(model(**inputs).logits).all()
+
+
+def test_texts_of_one_length_hide_nothing(lasttoken: Command, fixed: Path, tmp_path: Path) -> None:
+    """Beside each other they have no padding at all."""
+    rows = [f"{text[:12]:a<12},{label}" for text, label in ROWS if label in text[:12]]
+    (tmp_path / "even.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    model = examined(lasttoken, fixed, "even.csv", "--labels", "A,B")["model"]
+    assert answers(model, "left")["is_same"]
+    assert not answers(model, "left_long_neighbor")["is_same"]
+    assert "depends_on_batch" in kinds(model)
+    assert model["trained"].startswith("It was trained on texts padded on the left to 48 tokens")
+
+
+def test_a_length_that_the_user_names_is_tried(
+    lasttoken: Command, tmp_path: Path, data: Path
+) -> None:
+    folder = train_stock(tmp_path / "odd", side="left", length=71)
+    # A tokenizer that another program saved tells nothing of it.
+    byte = byte_tokenizer()
+    byte.pad_token = byte.eos_token
+    byte.save_pretrained(folder)
+    words = (folder, data, "--labels", "A,B")
+    assert not [a for a in examined(lasttoken, *words)["model"]["answers"] if "71" in a["name"]]
+    model = examined(lasttoken, *words, "--padded-length", "71")["model"]
+    assert model["trained"].startswith("It was trained on texts padded on the left to 71 tokens")
+    assert accuracy(model, "left_71") > 0.97
+
+
+# ---- the repaired folder ----
+
+
+@pytest.mark.parametrize("which", ["left", "fixed", "padding_read"])
+def test_a_repaired_folder_passes_the_same_examination(
+    lasttoken: Command, request: pytest.FixtureRequest, tmp_path: Path, data: Path, which: str
+) -> None:
+    folder: Path = request.getfixturevalue(which)
+    before = hash_folder(folder)
+    found = examined(lasttoken, folder, data, "--labels", "A,B", "--repair", "mended")
+    assert found["exit_code"] == 0
+    assert hash_folder(folder) == before
+    assert kinds(found["repaired"]) == set()
+    again = examined(lasttoken, "mended", data)  # now with the labels' names
+    model = again["model"]
+    assert again["exit_code"] == 0
+    for name in ("right", "right_long_neighbor", "right_positions", "packed"):
+        assert answers(model, name)["is_same"], name
+        assert accuracy(model, name) == accuracy(found["model"], "alone")
+    assert model["facts"]["padding_side"] == "right"
+    assert model["facts"]["head_pad_id"] == model["facts"]["fill_id"] == 256
+    assert model["facts"]["labels"] == ["A", "B"]
+    assert model["facts"]["tokenizer_limit"] == 128
+    assert hash_folder(Path("mended"))["model.safetensors"] == before["model.safetensors"]
+    assert not list(tmp_path.glob(".mended-*"))
+
+
+def test_a_repaired_folder_answers_alike_in_a_plain_pipeline(
+    lasttoken: Command, left: Path, data: Path
+) -> None:
+    from transformers import pipeline
+
+    assert lasttoken("doctor", left, data, "--labels", "A,B", "--repair", "mended").code == 0
+    classify = pipeline("text-classification", "mended", truncation=True, top_k=None)
+    texts = [text for text, _ in ROWS[:20]] + ["a<|endoftext|>", "A" * 300]
+    alone = [classify([text])[0] for text in texts]
+    together = classify(texts, batch_size=len(texts))
+    for one, other in zip(alone, together, strict=True):
+        scores = [{each["label"]: each["score"] for each in answer} for answer in (one, other)]
+        assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+        assert scores[0].keys() == {"A", "B"}
+
+
+def test_lasttoken_goes_on_with_a_repaired_folder(
+    lasttoken: Command, fixed: Path, data: Path
+) -> None:
+    assert lasttoken("doctor", fixed, data, "--labels", "A,B", "--repair", "mended").code == 0
+    outcome = lasttoken("predict", "mended", data, "--output", "answers.csv", "--precision", "fp32")
+    assert outcome.code == 0, outcome.err
+    assert Path("answers.csv").read_text().splitlines()[0].startswith("text,label,predicted_label")
+
+
+def test_a_checkpoint_without_a_pad_token_is_mended(
+    lasttoken: Command, left: Path, data: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(left, tmp_path / "padless"))
+    config = json.loads((folder / "config.json").read_text())
+    del config["pad_token_id"]
+    (folder / "config.json").write_text(json.dumps(config))
+    found = examined(lasttoken, folder, data, "--labels", "A,B", "--repair", "mended")
+    model = found["model"]
+    assert "no_pad_id" in kinds(model)
+    assert model["verdict"] == (
+        "Several texts at once are refused by transformers as the folder is: Cannot handle batch "
+        "sizes > 1 if no padding token is defined."
+    )
+    assert accuracy(model, "left") > 0.97  # measured as if the head had been told
+    assert found["exit_code"] == 0
+
+
+def test_nothing_is_overwritten_and_nothing_is_left_where_a_repair_fails(
+    lasttoken: Command, left: Path, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    outcome = lasttoken("doctor", left, "--repair", "full")
+    check_refused(
+        outcome, found="full: already there and not empty", expected="a new folder",
+        remedy="choose another name",
+    )  # fmt: skip
+    (tmp_path / "file").write_text("mine")
+    outcome = lasttoken("doctor", left, "--repair", "file")
+    check_refused(
+        outcome, found="--repair file: is a file", expected="a new folder", remedy="another name"
+    )
+    outcome = lasttoken("doctor", left, "--repair", left / "inside")
+    check_refused(
+        outcome, found=f"--repair {left / 'inside'}: lies in the folder that is examined",
+        expected="a new folder outside", remedy="another name",
+    )  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.csv", "file", "full"]
+    assert not (left / "inside").exists()
+
+
+def test_what_cannot_be_mended_so_is_not_written(
+    lasttoken: Command, tmp_path: Path, data: Path
+) -> None:
+    """A tokenizer that ends every text in the token which the head takes for padding."""
+    from tokenizers import processors
+
+    folder = train_stock(tmp_path / "ended", side="right", num_steps=5)
+    tokenizer = byte_tokenizer()
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A <|endoftext|>", special_tokens=[("<|endoftext|>", 256)]
+    )
+    tokenizer.save_pretrained(folder)
+    model = examined(lasttoken, folder, data, "--labels", "A,B")["model"]
+    assert "packed_differs" in kinds(model)
+    assert model["advice"][0].startswith("lasttoken reads it otherwise than it was trained")
+    outcome = lasttoken("doctor", folder, data, "--labels", "A,B", "--repair", "mended")
+    check_refused(
+        outcome,
+        found=f"{folder}: the repaired folder does not pass: packed by lasttoken, answers are "
+        "others than alone",
+        expected="the same answers alone, padded on the right, and packed",
+        remedy=f"train it anew: lasttoken train DATA --model {folder}",
+    )
+    assert not Path("mended").exists()
+    assert not list(tmp_path.glob(".mended-*"))
+
+
+# ---- other families, other tasks, other data ----
+
+
+def test_a_family_of_rotary_positions_does_not_depend_on_padding(
+    lasttoken: Command, tmp_path: Path
+) -> None:
+    from transformers import LlamaForSequenceClassification
+
+    config = CONFIGS["llama"]()
+    config.update({"pad_token_id": 256, "id2label": {0: "no", 1: "yes"}})
+    torch.manual_seed(0)
+    LlamaForSequenceClassification(config).save_pretrained(tmp_path / "llama")
+    tokenizer = byte_tokenizer()
+    tokenizer.pad_token, tokenizer.model_max_length = tokenizer.eos_token, 512
+    tokenizer.split_special_tokens = True
+    tokenizer.init_kwargs["split_special_tokens"] = True
+    tokenizer.save_pretrained(tmp_path / "llama")
+    found = examined(lasttoken, "llama")
+    model = found["model"]
+    assert model["verdict"] == "Its predictions do not depend on padding, on either side."
+    assert model["trained"].startswith("Which padding it was trained with cannot be told, and need")
+    assert model["advice"] == ["nothing has to be done"]
+    assert found["exit_code"] == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [("regression", ["stars"]), ("multi_label_classification", ["joy", "fear", "calm"])],
+)
+def test_other_tasks_are_examined_by_their_scores(
+    lasttoken: Command, tmp_path: Path, data: Path, kind: str, names: list[str]
+) -> None:
+    from transformers import GPT2ForSequenceClassification
+
+    config = CONFIGS["gpt2"]()
+    config.update({"pad_token_id": 256, "id2label": dict(enumerate(names)), "problem_type": kind})
+    torch.manual_seed(0)
+    GPT2ForSequenceClassification(config).save_pretrained(tmp_path / "other")
+    tokenizer = byte_tokenizer()
+    tokenizer.pad_token, tokenizer.padding_side = tokenizer.eos_token, "left"
+    tokenizer(["a", "ab"], padding=True)  # else the side is not saved
+    tokenizer.save_pretrained(tmp_path / "other")
+    outcome = lasttoken("doctor", "other", data, "--json", "--repair", "mended")
+    assert outcome.code == 0, outcome.err
+    assert "labels are not used: accuracy is told of models with one label a text" in outcome.err
+    found = json.loads(outcome.out)
+    assert found["model"]["facts"]["labels"] == found["repaired"]["facts"]["labels"] == names
+    assert "depends_on_batch" in kinds(found["model"])
+    assert answers(found["model"], "left")["num_other"] > 0
+    assert answers(found["model"], "right")["is_same"]
+    assert kinds(found["repaired"]) == set()
+    assert json.loads(Path("mended/config.json").read_text())["problem_type"] == kind
+
+
+def test_a_run_is_examined_by_its_folder(lasttoken: Command, finished_run: Path) -> None:
+    found = examined(lasttoken, finished_run)
+    assert found["model"]["folder"] == str(finished_run / "model")
+    assert found["exit_code"] == 0
+
+
+def test_without_labels_the_padding_of_training_is_not_guessed(
+    lasttoken: Command, left: Path
+) -> None:
+    Path("texts.txt").write_text("\n".join(text for text, _ in ROWS[:30]) + "\n")
+    for words in ((), ("texts.txt",)):
+        model = examined(lasttoken, left, *words)["model"]
+        assert model["trained"].startswith("Which padding it was trained with can be told with lab")
+        assert all(each["score"] is None for each in model["answers"])
+        assert model["texts"]["num_texts"] == (30 if words else 40)
+
+
+def test_labels_that_are_ids_are_taken_for_ids_and_that_is_told(
+    lasttoken: Command, left: Path, tmp_path: Path
+) -> None:
+    write_rows(tmp_path / "ids.csv", {"A": "0", "B": "1"})
+    outcome = lasttoken("doctor", left, "ids.csv")
+    assert "the labels of DATA are taken for ids: 0 is LABEL_0, 1 is LABEL_1" in outcome.err
+    assert "1.000 (0.981 to 1.000)" in outcome.out
+
+
+def test_labels_in_the_wrong_order_are_noticed(lasttoken: Command, left: Path, data: Path) -> None:
+    model = examined(lasttoken, left, data, "--labels", "B,A")["model"]
+    assert accuracy(model, "left") < 0.03
+    assert {"depends_on_batch", "below_majority"} <= kinds(model)
+    assert model["trained"].startswith("Which padding it was trained with cannot be told: with n")
+    assert "--labels in the order of ids" in str(model["findings"])
+
+
+def test_labels_that_fit_no_id_are_refused(lasttoken: Command, left: Path, data: Path) -> None:
+    check_refused(
+        lasttoken("doctor", left, data),
+        found=f"{data}: the label 'A' is none of the model's",
+        expected="labels 'LABEL_0', 'LABEL_1'",
+        remedy="--labels A,B, in the order of the model's ids",
+    )
+
+
+def test_names_that_do_not_fit_the_labels_are_refused(
+    lasttoken: Command, left: Path, ours: Path
+) -> None:
+    check_refused(
+        lasttoken("doctor", left, "--labels", "A,B,C"), found="--labels A,B,C: 3 names",
+        expected="2 different ones, in the order of the ids of LABEL_0, LABEL_1",
+        remedy="--labels NAME0,NAME1",
+    )  # fmt: skip
+    check_refused(
+        lasttoken("doctor", ours, "--labels", "B,A"),
+        found="--labels B,A: the labels of this model are named in lasttoken.json too",
+        expected="a model that was not made by lasttoken", remedy="leave --labels out",
+    )  # fmt: skip
+
+
+def test_a_language_model_and_a_missing_folder_are_refused(
+    lasttoken: Command, tiny_gpt2: Path
+) -> None:
+    check_refused(
+        lasttoken("doctor", tiny_gpt2),
+        found=f"{tiny_gpt2}: a language model without a trained classification head",
+        expected="a sequence-classification model", remedy="train one first: lasttoken train DATA",
+    )  # fmt: skip
+    check_refused(
+        lasttoken("doctor", "no-model"), found="no-model: no such folder",
+        expected="a run folder", remedy="check the path",
+    )  # fmt: skip
+    check_refused(
+        lasttoken("doctor", "--repair", "new"), found="--repair new without a model",
+        expected="a model folder that is examined", remedy="lasttoken doctor MODEL --repair new",
+    )  # fmt: skip
+
+
+def test_the_text_in_words_tells_table_verdict_and_steps(
+    lasttoken: Command, left: Path, data: Path
+) -> None:
+    outcome = lasttoken("doctor", left, data, "--labels", "A,B", "--repair", "mended")
+    assert outcome.code == 0, outcome.err
+    for line in (
+        "other labels  score moves   accuracy (95 % interval)",
+        "  padded on the left to the longest of the batch, position_ids passed",
+        "  packed by lasttoken",
+        "Its predictions depend on padding as the folder is",
+        "error: padded on the left",
+        "    do: lasttoken doctor",
+        "what to do, 1: until it is trained anew",
+        "repaired: mended",
+        "Its predictions do not depend on padding as the folder is (its tokenizer pads on the r",
+    ):
+        assert line in outcome.out, line
+
+
+def test_texts_that_are_cut_or_empty_are_told(
+    lasttoken: Command, ours: Path, tmp_path: Path
+) -> None:
+    lines = ["a" * 200, "A", "b" * 129, "c" * 128]
+    (tmp_path / "texts.jsonl").write_text(
+        "".join(json.dumps({"text": line}) + "\n" for line in [*lines, ""])
+    )
+    outcome = lasttoken("doctor", ours, "texts.jsonl")
+    assert "note: 2 texts have more than 128 tokens and were cut" in outcome.out
+    assert "note: 1 texts have no token and were left out: stock models fail on them" in outcome.out
+    assert "4 texts (the first of texts.jsonl), up to 128 tokens" in outcome.out
+
+
+# ---- this machine ----
+
+
+def test_alone_it_tells_devices_versions_caches_and_that_there_is_no_network(
+    lasttoken: Command, opened_sockets: list[str]
+) -> None:
+    outcome = lasttoken("doctor")
+    assert outcome.code == 0
+    facts = dict(line.split(maxsplit=1) for line in outcome.out.splitlines()[:3])
+    assert facts["lasttoken"].endswith(f"Python {'.'.join(map(str, _python()))}")
+    assert f"torch {torch.__version__}" in outcome.out
+    assert "devices         cpu" in outcome.out
+    assert "Hub cache" in outcome.out
+    assert "lasttoken cache" in outcome.out
+    assert "cannot be reached" in outcome.out
+    assert "no token" in outcome.out
+    assert len(opened_sockets) <= 2  # asked once
+
+
+def test_told_to_stay_offline_it_asks_nobody(
+    lasttoken: Command, opened_sockets: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    outcome = lasttoken("doctor")
+    assert "not asked: HF_HUB_OFFLINE is 1; a token is there" in outcome.out
+    assert "hf_secret" not in outcome.out + outcome.err
+    assert opened_sockets == []
+
+
+def _python() -> tuple[int, int, int]:
+    import sys
+
+    return sys.version_info[:3]
