@@ -48,6 +48,11 @@ def standard(facts: Facts) -> dict[str, Any]:
     }
 
 
+def two_thirds(facts: Facts) -> dict[str, Any]:
+    """Return the defaults on the first two thirds of the blocks."""
+    return {**standard(facts), "depth": round(facts.num_blocks * 2 / 3)}
+
+
 def third(facts: Facts) -> dict[str, Any]:
     """Return what should take a third of the Trainer's seconds: fewer blocks, fewer epochs.
 
@@ -59,5 +64,9 @@ def third(facts: Facts) -> dict[str, Any]:
     return {**options, "num_epochs": epochs, "depth": round(facts.num_blocks * 2 / 3)}
 
 
-RECIPES: dict[str, Recipe] = {"lasttoken": standard, "lasttoken-third": third}
+RECIPES: dict[str, Recipe] = {
+    "lasttoken": standard,
+    "lasttoken-two-thirds": two_thirds,
+    "lasttoken-third": third,
+}
 NEEDS_TRAINER = ("lasttoken-third",)
