@@ -122,8 +122,8 @@ def _against(
     late = most_time is not None and ratio is not None and ratio > most_time
     # With few examples the must itself allows for being below.
     spoiled = late or bool(below and most_time is not None)
-    sets = "1 set" if len(there) == 1 else f"{len(there)} sets"
-    measured = f"{value:+.2f} points, {sets}"
+    counted = "1 set and size" if len(there) == 1 else f"{len(there)} sets and sizes"
+    measured = f"{value:+.2f} points, {counted}"
     if ratio is not None:
         measured += f", {ratio:.2f} of its seconds" + (" (too long)" if late else "")
     if below:

@@ -3,6 +3,7 @@
 import argparse
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from benchmarks import quality_table
 from benchmarks.quality import __main__ as program
 from benchmarks.quality import cells, comparisons, contenders, scores, sets
 from benchmarks.quality.cells import Cell
-from benchmarks.quality.recipes import RECIPES
+from benchmarks.quality.recipes import RECIPES, Facts
 from sklearn.metrics import accuracy_score, f1_score
 
 EMOTIONS = ["joy", "anger", "grief"]
@@ -174,7 +175,7 @@ def test_the_table_compares_the_same_test_examples_and_finds_who_took_too_long(k
     keep(Cell("trec6", "all", 1, "lasttoken"), test=0.96, predicted=all_right)
     rows = {row.split(" | ")[0]: row for row in quality_table.musts()}
     assert (
-        "+50.00 points, 1 set, 0.67 of its seconds"
+        "+50.00 points, 1 set and size, 0.67 of its seconds"
         in rows["| of these, 4,000 examples, over the tuned Trainer"]
     )
     assert rows["| of these, 4,000 examples, in a third of its seconds"].endswith("MISSED |")
@@ -182,6 +183,16 @@ def test_the_table_compares_the_same_test_examples_and_finds_who_took_too_long(k
     page = quality_table.page()
     assert "| Trainer, tuned | 50.0, 90 s | 50.0 |" in page
     assert "**+50.0 (" in page
+
+
+def test_the_default_depth_and_the_other_one_are_both_measured():
+    few = Facts("single-label", num_examples=32, num_labels=2, num_blocks=30, fewest=16)
+    names = ("lasttoken", "lasttoken-other-depth")
+    assert [RECIPES[name](few)["depth"] for name in names] == [20, 30]
+    many = replace(few, num_examples=4_000)
+    assert [RECIPES[name](many)["depth"] for name in names] == [30, 20]
+    sets_of_labels = replace(few, task="multi-label")
+    assert RECIPES["lasttoken"](sets_of_labels)["depth"] == 30
 
 
 def test_every_recipe_is_a_contender():

@@ -11,7 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lasttoken.training.defaults import default_batch_size, default_num_epochs
+from lasttoken.training.defaults import (
+    default_batch_size,
+    default_depth,
+    default_num_epochs,
+)
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,21 @@ Recipe = Callable[[Facts], dict[str, Any]]
 
 
 def standard(facts: Facts) -> dict[str, Any]:
-    """Return the package's defaults, epochs and batch size as numbers for the plan."""
+    """Return the package's defaults as numbers, for the plan."""
+    depth = default_depth(facts.num_examples, facts.num_blocks)
     return {
         "num_epochs": default_num_epochs(facts.num_examples),
         "batch_size": default_batch_size(facts.num_examples),
         "learning_rate": None,  # by the model's width
+        "depth": depth if facts.task == "single-label" else facts.num_blocks,
     }
+
+
+def other_depth(facts: Facts) -> dict[str, Any]:
+    """Return the defaults at the depth they did not take: all blocks, or two thirds of them."""
+    options = standard(facts)
+    is_cut = options["depth"] < facts.num_blocks
+    return {**options, "depth": facts.num_blocks if is_cut else round(facts.num_blocks * 2 / 3)}
 
 
 def third(facts: Facts) -> dict[str, Any]:
@@ -59,5 +72,9 @@ def third(facts: Facts) -> dict[str, Any]:
     return {**options, "num_epochs": epochs, "depth": round(facts.num_blocks * 2 / 3)}
 
 
-RECIPES: dict[str, Recipe] = {"lasttoken": standard, "lasttoken-third": third}
+RECIPES: dict[str, Recipe] = {
+    "lasttoken": standard,
+    "lasttoken-other-depth": other_depth,
+    "lasttoken-third": third,
+}
 NEEDS_TRAINER = ("lasttoken-third",)

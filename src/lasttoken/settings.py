@@ -164,14 +164,16 @@ def _weight_pairs(value: object) -> dict[str, Any]:
     return pairs if len(pairs) == len(parts) else {}
 
 
-def parse_depth(value: object) -> int | Literal["auto"] | None:
-    """Read the setting `depth`: a number of blocks, "auto", or None for all of them.
+def parse_depth(value: object) -> int | Literal["all", "auto"] | None:
+    """Read the setting `depth`: a number of blocks, "all", "auto", or None for the default.
 
     Raises:
         ConfigError: it is nothing of the kind.
     """
     if value is None:
         return None
+    if value == "all":
+        return "all"
     if value == "auto":
         return "auto"
     if isinstance(value, str) and re.fullmatch(r"[1-9][0-9]*", value):
@@ -180,7 +182,7 @@ def parse_depth(value: object) -> int | Literal["auto"] | None:
         return int(value)
     raise ConfigError(
         f"--depth {value}",
-        expected="auto, or the number of blocks to keep, 1 or more",
+        expected="all, auto, or the number of blocks to keep, 1 or more",
         remedy="--depth auto",
     )
 

@@ -121,7 +121,11 @@ class TrainConfig:
         bool, Doc("compute blocks anew in the backward pass: less memory, more time")
     ] = False
     depth: Annotated[
-        str | None, Doc("keep the first N blocks; auto: chosen on the training data [all]")
+        str | None,
+        Doc(
+            "keep the first N blocks, or all; auto: chosen on the training data [all; of a deep "
+            "model with below 1,000 examples, two thirds]"
+        ),
     ] = None
     early_stopping_patience: Annotated[
         int | None, Doc("stop after this many epochs without a better one [never]")

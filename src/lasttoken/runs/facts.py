@@ -66,9 +66,9 @@ def new_record(
             "text_pair_column": data.pair_column,
             "labels": list(prepared.loaded.classifier.labels.labels),
             "label_weights": prepared.objective.weight_of,
+            # Of the depth "auto", see the results.
             **{name: getattr(prepared.settings, name) for name in SETTLED},
             "trainable": prepared.settings.trainable,
-            "depth": prepared.settings.keeps or prepared.num_blocks,  # or "auto": see the results
             "num_blocks": prepared.num_blocks,
             "model_sha256": weights_sha256(prepared.loaded.classifier.hf_model.base_model),
         },

@@ -250,10 +250,9 @@ def _check_model(plan: RerunPlan, data: RunExamples, on_event: EventCallback) ->
     labels = data.task.spec(str(example.label) for example in data.splits.train)
     folder = fetch_model(locate_model(config.model), on_event)
     loaded = load_for_training(folder, labels, seed=config.seed)
-    if config.depth not in (None, "auto"):  # the weights are those that are kept, as recorded
-        kept = int(config.depth)
-        if kept < len(find_blocks(loaded.classifier.hf_model)):
-            loaded.classifier.cut(kept)
+    kept = record["resolved"]["depth"]
+    if kept != "auto" and int(kept) < len(find_blocks(loaded.classifier.hf_model)):
+        loaded.classifier.cut(int(kept))  # the weights are those that are kept, as recorded
     expected = record["resolved"].get("model_sha256")
     if expected and expected != weights_sha256(loaded.classifier.hf_model.base_model):
         raise _cannot_be_repeated(

@@ -16,8 +16,7 @@ from lasttoken.data.tasks import Task, name_of
 from lasttoken.data.written import LabelKind
 from lasttoken.errors import ConfigError
 from lasttoken.events import EventCallback, Note, ignore
-from lasttoken.model.blocks import find_blocks
-from lasttoken.model.classifier import Classifier
+from lasttoken.inference.predictor import check_pairs_fit
 from lasttoken.model.folder import LoadedModel, load_for_training
 from lasttoken.model.frame import num_read_otherwise
 from lasttoken.model.label_words import words_for_labels
@@ -28,6 +27,7 @@ from lasttoken.model.sources import fetch_model, locate_model
 from lasttoken.model.tokens import TokenizedTexts, tokenize
 from lasttoken.template import LongTexts
 from lasttoken.training.defaults import default_learning_rate
+from lasttoken.training.depth import cut_as_asked, cut_by_default
 from lasttoken.training.features import features_shape
 from lasttoken.training.imbalance import check_weighable, make_groups, make_objective
 from lasttoken.training.sampler import TokenizedExamples
@@ -127,7 +127,7 @@ def prepare_training(
     if settings.learning_rate is None:
         width = int(loaded.classifier.hf_model.config.get_text_config().hidden_size)
         settings = replace(settings, learning_rate=default_learning_rate(width, settings.learns))
-    num_blocks = _apply_depth(model, loaded.classifier, settings)
+    num_blocks = cut_as_asked(model, loaded.classifier, settings)
     if not loaded.head_is_new and settings.learns.kind != "probe":
         on_event(Note("the model's own head is kept: its labels are the same"))
     if settings.learns.kind == "lora" and settings.peak_rate < LOWEST_LORA_RATE:
@@ -163,6 +163,10 @@ def prepare_training(
         )
         for examples in (train, validating)
     )
+    # A model that is cut has no language-model head behind its last block; a probe has its fit.
+    is_whole = settings.keeps in (None, "all", num_blocks) and settings.learns.kind != "probe"
+    words = words_for_labels(loaded, folder, reading, on_event) if is_whole else None
+    settings = cut_by_default(loaded, settings, num_blocks, len(train), words, on_event)
     prepared = PreparedTraining(
         loaded=framed,
         training=training,
@@ -173,10 +177,7 @@ def prepare_training(
         num_blocks=num_blocks,
         objective=make_objective(loaded.classifier.labels, training.labels, settings, on_event),
         groups=make_groups(task, training.labels, settings, on_event),
-        # A model that is cut has no language-model head behind its last block; a probe has its fit.
-        label_words=None
-        if settings.keeps is not None or settings.learns.kind == "probe"
-        else words_for_labels(loaded, folder, reading, on_event),
+        label_words=words,
     )
     _check_room(prepared)
     return prepared
@@ -216,35 +217,6 @@ def _tell_frame(
             "because their ends meet its words (or a text is empty)"
         )
     on_event(Note(text))
-
-
-def _apply_depth(model: str, classifier: Classifier, settings: FitSettings) -> int:
-    """Cut the model at a depth that is given as a number; return how many blocks it had.
-
-    Raises:
-        ConfigError: it has fewer blocks than it shall keep or train.
-    """
-    keeps, learns = settings.keeps, settings.learns
-    if settings.trainable == "full" and keeps is None:
-        return int(classifier.hf_model.config.get_text_config().num_hidden_layers)
-    num_blocks = len(find_blocks(classifier.hf_model))
-    if isinstance(keeps, int) and keeps > num_blocks:
-        raise ConfigError(
-            f"--depth {keeps}: model {model!r} has {num_blocks} blocks",
-            expected=f"1 to {num_blocks}, or auto",
-            remedy="--depth auto",
-        )
-    kept = keeps if isinstance(keeps, int) else num_blocks
-    if learns.num_blocks is not None and learns.num_blocks > kept:
-        cut = f", of which --depth {kept} keeps {kept}" if kept < num_blocks else ""
-        raise ConfigError(
-            f"--trainable {settings.trainable}: model {model!r} has {num_blocks} blocks{cut}",
-            expected=f"last-1 to last-{kept}, full, or probe",
-            remedy=f"--trainable last-{kept}",
-        )
-    if kept < num_blocks:
-        classifier.cut(kept)
-    return num_blocks
 
 
 def _check_fittable(labels: LabelSpec, settings: FitSettings) -> None:
