@@ -16,7 +16,6 @@ from lasttoken.data.tasks import Task, name_of
 from lasttoken.data.written import LabelKind
 from lasttoken.errors import ConfigError
 from lasttoken.events import EventCallback, Note, ignore
-from lasttoken.inference.predictor import check_pairs_fit
 from lasttoken.model.folder import LoadedModel, load_for_training
 from lasttoken.model.frame import num_read_otherwise
 from lasttoken.model.label_words import words_for_labels
