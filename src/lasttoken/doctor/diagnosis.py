@@ -6,13 +6,17 @@ from dataclasses import dataclass
 
 from lasttoken.data.findings import Finding, by_severity
 from lasttoken.doctor.answers import Answers
-from lasttoken.doctor.arrangements import ALONE
+from lasttoken.doctor.arrangements import ALONE, ALWAYS
 from lasttoken.doctor.examine import PACKED, Examination
 from lasttoken.doctor.faults import MEND, find_faults, is_better_than_majority, tell_change
 from lasttoken.evaluation.intervals import CONFIDENCE
 from lasttoken.evaluation.paired import rights_difference
 
 _MOST_NAMED = 3  # ways of padding that are as good as each other
+
+# Nobody trains so: these show what padding does. What is trained with position_ids, or by
+# lasttoken, begins at the first position as texts alone do.
+_NO_TRAINING = {f.name for f in ALWAYS if f.long_neighbor or f.with_positions} | {PACKED}
 
 
 @dataclass(frozen=True)
@@ -55,31 +59,39 @@ def diagnose(found: Examination) -> Diagnosis:
 def as_good_as_best(found: Examination) -> list[Answers]:
     """Return the ways of padding that chance does not tell from the most accurate, best first.
 
-    What gives the answers of texts alone stands for itself once, as texts alone. Empty without
-    labels.
+    Empty without labels.
 
     Source:
         Paired intervals of the difference in accuracy, see `evaluation.paired`; 95 % for all of
         them together, by Bonferroni's rule, because the best of many is partly luck.
     """
-    scored = [
-        (answers, answers.score.accuracy, answers.right)
+    ways = _ways_of_training(found)
+    confidence = 1 - (1 - CONFIDENCE) / max(1, len(ways) - 1)
+    rights = [(way, way.right) for way in ways if way.right is not None]
+    return [
+        way
+        for way, right in rights
+        if rights_difference(rights[0][1], right, confidence).interval[0] <= 0
+    ]
+
+
+def _ways_of_training(found: Examination) -> list[Answers]:
+    """Return what trainings do and labels have judged, the most accurate first.
+
+    What gives the answers of texts alone stands for itself once, as texts alone.
+    """
+    ways = [
+        answers
         for name, answers in found.answers.items()
         if answers.score is not None
-        and answers.right is not None
         and (name == ALONE.name or not answers.is_same)
-        and name != PACKED  # nobody trained with it but lasttoken, whose texts start at 0 too
+        and name not in _NO_TRAINING
     ]
-    if not scored:
-        return []
-    scored.sort(key=lambda each: -each[1])
-    most_right = scored[0][2]
-    confidence = 1 - (1 - CONFIDENCE) / max(1, len(scored) - 1)
-    return [
-        answers
-        for answers, _, right in scored
-        if rights_difference(most_right, right, confidence).interval[0] <= 0
-    ]
+    return sorted(ways, key=_accuracy, reverse=True)
+
+
+def _accuracy(answers: Answers) -> float:
+    return 0.0 if answers.score is None else answers.score.accuracy
 
 
 def _changed(found: Examination) -> list[Answers]:
@@ -135,18 +147,24 @@ def _trained(found: Examination, best: list[Answers]) -> str:
             "labels, some hundred examples."
         )
     alone = found.answers[ALONE.name]
-    scored = [a for a in found.answers.values() if a.score is not None]
+    others = [way for way in _ways_of_training(found) if way is not alone]
+    if not others:
+        return (
+            "Which padding it was trained with cannot be told from these texts: laid as trainings "
+            "lay them, they are answered as alone."
+        )
+    equals = [way for way in best if way is not alone]
+    if alone in best and equals:
+        return (
+            f"Which padding it was trained with cannot be told from {found.num_texts:,} examples: "
+            f"each text alone has accuracy {_scored(alone)}, and chance does not tell it from "
+            f"{_titles(equals)}, {_scored(equals[0])}. More examples may (--limit)."
+        )
     if alone in best:
-        worst = min(scored, key=lambda answers: answers.score.accuracy if answers.score else 1.0)
-        if worst in best or worst.is_same:
-            return (
-                f"Which padding it was trained with cannot be told from {found.num_texts:,} "
-                f"examples: accuracy is about {_scored(alone)} with each."
-            )
         return (
             "It was trained on texts that begin at the first position (padded on the right, "
-            f"packed, or one at a time): accuracy {_scored(alone)}; {worst.title} "
-            f"{_scored(worst)}."
+            "packed, one at a time, or on the left with position_ids): accuracy "
+            f"{_scored(alone)}; the next best, {others[0].title}, has {_scored(others[0])}."
         )
     over = best[0].score.over_alone if best[0].score is not None else None
     low, high = over.interval if over is not None else (0.0, 0.0)
@@ -168,9 +186,18 @@ def _advice(found: Examination, best: list[Answers], kinds: set[str]) -> tuple[s
             "text at a time, or train it anew: lasttoken train DATA --model " + str(found.folder),
         )
     if best and alone not in best:
-        return (
+        until = (
             f"until it is trained anew, lay texts as in training: {best[0].title}, without "
-            "position_ids",
+            "position_ids"
+        )
+        if not needs_mending:
+            return (
+                until,
+                "train it further, on padding that does not matter: lasttoken train DATA --model "
+                + str(found.folder),
+            )
+        return (
+            until,
             f"{mend} writes a folder whose answers do not depend on the batch; its accuracy is "
             f"that of texts alone, {_scored(alone)}",
             "train that folder further, on padding that does not matter: lasttoken train DATA "

@@ -122,6 +122,17 @@ def _notes(found: Examination) -> Iterator[Finding]:
             "leave empty texts out",
             found.num_empty,
         )
+    special = [names for names in found.special_inside if names]
+    if special:
+        yield Finding(
+            "special_tokens",
+            "note",
+            f"{len(special):,} texts hold {', '.join(sorted(frozenset().union(*special)))}, of "
+            "which its tokenizer makes special tokens; lasttoken reads these names as text",
+            "nothing to do, if they came with the texts; if training put them there on purpose, "
+            "classify with transformers",
+            len(special),
+        )
     if found.majority is not None and not is_better_than_majority(found):
         yield Finding(
             "below_majority",

@@ -73,6 +73,22 @@ class StockModel:
         encoded = self.tokenizer(list(texts), truncation=False, padding=False, verbose=False)
         return sum(len(ids) > self.max_length for ids in encoded["input_ids"])
 
+    def special_inside(self, texts: Sequence[str]) -> list[frozenset[str]]:
+        """Return of each text the special tokens that are made of their names inside it."""
+        names = dict(
+            zip(self.tokenizer.all_special_tokens, self.tokenizer.all_special_ids, strict=True)
+        )
+        held = [frozenset(name for name in names if name in text) for text in texts]
+        if not any(held):
+            return held
+        encoded = self.tokenizer(
+            list(texts), add_special_tokens=False, truncation=False, padding=False, verbose=False
+        )
+        return [
+            frozenset(name for name in found if names[name] in ids)
+            for found, ids in zip(held, encoded["input_ids"], strict=True)
+        ]
+
     def logits(self, inputs: dict[str, Tensor]) -> Tensor:
         """Return the logits (B, C) that its own `forward` gives.
 
