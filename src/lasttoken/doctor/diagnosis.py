@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lasttoken.data.findings import Finding, by_severity
 from lasttoken.doctor.answers import Answers
@@ -10,7 +14,6 @@ from lasttoken.doctor.arrangements import ALONE, ALWAYS
 from lasttoken.doctor.examine import PACKED, Examination
 from lasttoken.doctor.faults import MEND, find_faults, is_better_than_majority, tell_change
 from lasttoken.evaluation.intervals import CONFIDENCE
-from lasttoken.evaluation.paired import rights_difference
 
 _MOST_NAMED = 3  # ways of padding that are as good as each other
 
@@ -57,41 +60,50 @@ def diagnose(found: Examination) -> Diagnosis:
 
 
 def as_good_as_best(found: Examination) -> list[Answers]:
-    """Return the ways of padding that chance does not tell from the most accurate, best first.
+    """Return the ways of padding that chance does not tell from the best, best first.
 
-    Empty without labels.
+    Empty without labels. The best has the least log loss: it tells ways apart that are right
+    equally often, by how well their answers fit the labels.
 
     Source:
-        Paired intervals of the difference in accuracy, see `evaluation.paired`; 95 % for all of
-        them together, by Bonferroni's rule, because the best of many is partly luck.
+        Student's paired intervals of the difference in log loss; 95 % for all of them together, by
+        Bonferroni's rule, because the best of many is partly luck.
     """
     ways = _ways_of_training(found)
     confidence = 1 - (1 - CONFIDENCE) / max(1, len(ways) - 1)
-    rights = [(way, way.right) for way in ways if way.right is not None]
-    return [
-        way
-        for way, right in rights
-        if rights_difference(rights[0][1], right, confidence).interval[0] <= 0
-    ]
+    losses = [(way, way.losses) for way in ways if way.losses is not None]
+    return [way for way, lost in losses if not _is_clearly_above(lost, losses[0][1], confidence)]
+
+
+def _is_clearly_above(
+    losses: NDArray[np.float64], least: NDArray[np.float64], confidence: float
+) -> bool:
+    """Return whether the interval of the mean difference of paired losses, (N,) each, is above 0.
+
+    Of fewer than two examples there is none.
+    """
+    from scipy.stats import t
+
+    over, count = losses - least, len(losses)
+    if count < 2:
+        return False
+    reach = t.ppf((1 + confidence) / 2, count - 1) * over.std(ddof=1) / np.sqrt(count)
+    return bool(over.mean() > reach)
 
 
 def _ways_of_training(found: Examination) -> list[Answers]:
-    """Return what trainings do and labels have judged, the most accurate first.
+    """Return what trainings do and labels have judged, the best first.
 
     What gives the answers of texts alone stands for itself once, as texts alone.
     """
     ways = [
-        answers
+        (answers.score.log_loss, answers)
         for name, answers in found.answers.items()
         if answers.score is not None
         and (name == ALONE.name or not answers.is_same)
         and name not in _NO_TRAINING
     ]
-    return sorted(ways, key=_accuracy, reverse=True)
-
-
-def _accuracy(answers: Answers) -> float:
-    return 0.0 if answers.score is None else answers.score.accuracy
+    return [answers for _, answers in sorted(ways, key=itemgetter(0))]
 
 
 def _changed(found: Examination) -> list[Answers]:
@@ -122,11 +134,14 @@ def _verdict(found: Examination) -> str:
 
 
 def _scored(answers: Answers) -> str:
-    """Return "0.870 (0.816 to 0.910)"."""
+    """Return "0.870 (0.816 to 0.910), log loss 0.312"."""
     if answers.score is None:
         return "unknown"
     low, high = answers.score.interval
-    return f"{answers.score.accuracy:.3f} ({low:.3f} to {high:.3f})"
+    return (
+        f"{answers.score.accuracy:.3f} ({low:.3f} to {high:.3f}), log loss "
+        f"{answers.score.log_loss:.3f}"
+    )
 
 
 def _titles(answers: list[Answers]) -> str:
@@ -157,8 +172,8 @@ def _trained(found: Examination, best: list[Answers]) -> str:
     if alone in best and equals:
         return (
             f"Which padding it was trained with cannot be told from {found.num_texts:,} examples: "
-            f"each text alone has accuracy {_scored(alone)}, and chance does not tell it from "
-            f"{_titles(equals)}, {_scored(equals[0])}. More examples may (--limit)."
+            f"{_titles(best)} are as good as each other, as far as chance can tell: accuracy "
+            f"{_scored(best[0])}. More examples may tell (--limit)."
         )
     if alone in best:
         return (
@@ -171,8 +186,8 @@ def _trained(found: Examination, best: list[Answers]) -> str:
     share = over.share if over is not None else 0.0
     return (
         f"It was trained on texts {_titles(best)}, without position_ids, as far as what was tried "
-        f"tells: accuracy {_scored(best[0])}. Each text alone has {_scored(alone)}, "
-        f"{100 * share:.1f} points less ({100 * low:.1f} to {100 * high:.1f})."
+        f"tells: accuracy {_scored(best[0])}. Each text alone has {_scored(alone)}: "
+        f"{100 * share:.1f} points of accuracy less ({100 * low:.1f} to {100 * high:.1f})."
     )
 
 

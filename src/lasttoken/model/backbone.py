@@ -58,6 +58,11 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if not tokenizer.vocab_size:  # transformers makes an empty one where the files are missing
         raise _no_tokenizer(folder, "its vocabulary is empty")
     if tokenizer.eos_token_id is None:
+        if tokenizer.mask_token is not None or tokenizer.cls_token is not None:
+            kind = tokenizer.mask_token or tokenizer.cls_token
+            raise not_a_decoder(
+                str(folder), f"its tokenizer has {kind} and no end-of-text token, as encoders do"
+            )
         raise BackboneError(
             f"{folder}: its tokenizer has no end-of-text token",
             expected="a decoder's tokenizer, with eos_token set",
