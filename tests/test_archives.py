@@ -99,7 +99,8 @@ def test_an_archive_is_no_model(lasttoken: Command, archive: Path, reviews: Path
 
 def test_an_archive_is_no_run(lasttoken: Command, archive: Path, reviews: Path) -> None:
     for words in (("predict", archive, reviews), ("evaluate", archive, reviews),
-                  ("doctor", archive), ("push", archive, "name", "--dry-run")):  # fmt: skip
+                  ("doctor", archive), ("push", archive, "name", "--dry-run"),
+                  ("export", archive), ("serve", archive)):  # fmt: skip
         check_refused(
             lasttoken(*words),
             found=f"{archive}: a {ending_of(archive)} archive, which is never unpacked",

@@ -321,19 +321,26 @@ def test_lasttoken_goes_on_with_a_repaired_folder(
 def test_a_checkpoint_without_a_pad_token_is_mended(
     lasttoken: Command, left: Patient, data: Path, tmp_path: Path
 ) -> None:
+    from transformers import pipeline
+
     folder = Path(shutil.copytree(left.folder, tmp_path / "padless"))
     config = json.loads((folder / "config.json").read_text())
     del config["pad_token_id"]
     (folder / "config.json").write_text(json.dumps(config))
+    tokenizer_config = json.loads((folder / "tokenizer_config.json").read_text())
+    del tokenizer_config["pad_token"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
     found = examined(lasttoken, folder, data, "--labels", "A,B", "--repair", "mended", *FEW)
     model = found["model"]
-    assert "no_pad_id" in kinds(model)
+    assert {"no_pad_id", "no_pad_token"} <= kinds(model)
     assert model["verdict"] == (
         "Several texts at once are refused by transformers as the folder is: Cannot handle batch "
         "sizes > 1 if no padding token is defined."
     )
     assert accuracy(model, "left") > 0.97  # measured as if the head had been told
     assert found["exit_code"] == 0
+    classify = pipeline("text-classification", "mended", batch_size=2)
+    assert len(classify(["aBc", "abcdA"])) == 2
 
 
 def test_texts_with_the_marker_inside_are_what_a_repair_mends(

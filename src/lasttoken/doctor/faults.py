@@ -17,6 +17,14 @@ def find_faults(found: Examination) -> Iterator[Finding]:
     """Yield what was found: errors and warnings are to be mended, notes are worth knowing."""
     facts, own = found.facts, found.answers[found.own]
     mend = MEND.format(folder=found.folder)
+    if facts.pad_token is None:
+        yield Finding(
+            "no_pad_token",
+            "error",
+            "its tokenizer has no pad token: programs that classify several texts at once fail "
+            "(here end-of-text stood in)",
+            mend,
+        )
     if facts.head_pad_id is None:
         yield Finding(
             "no_pad_id",
