@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
@@ -185,6 +187,29 @@ def test_what_few_examples_cannot_tell_apart_is_not_told_apart(
         assert "each text alone" in model["trained"]
         assert "padded on the left to the longest of the batch" in model["trained"]
         assert model["trained"].endswith("More examples may tell (--limit).")
+
+
+@pytest.mark.parametrize(("gain", "is_told_apart"), [(0.09, False), (0.5, True)])
+def test_a_small_gain_names_no_padding_however_many_examples_show_it(
+    left: Patient, gain: float, is_told_apart: bool
+) -> None:
+    """What was padded on the right may be read a little better when padding shifts it."""
+    from lasttoken.doctor.diagnosis import as_good_as_best
+    from lasttoken.doctor.examine import examine
+    from lasttoken.events import ignore
+
+    texts, labels = zip(*ROWS[:4], strict=True)
+    ids = np.array(["AB".index(label) for label in labels])
+    found = examine(left.folder, texts, ids, ignore)
+    rng = np.random.default_rng(0)
+    judged = {}
+    for name, loss in (("alone", 0.4 * (1 + gain)), ("left", 0.4)):
+        losses = rng.normal(loss, 0.01, size=5_000)
+        score = dataclasses.replace(found.answers[name].score, log_loss=losses.mean())
+        judged[name] = dataclasses.replace(found.answers[name], losses=losses, score=score)
+    judged["left"] = dataclasses.replace(judged["left"], is_same=False)
+    best = as_good_as_best(dataclasses.replace(found, answers=judged))
+    assert [each.name for each in best] == (["left"] if is_told_apart else ["left", "alone"])
 
 
 def test_every_accuracy_has_its_interval_and_its_difference_to_texts_alone(left: Patient) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lasttoken.errors import BackboneError
+from lasttoken.model.backbone import positions_of
 from lasttoken.model.folder import LoadedModel
 from lasttoken.model.quiet import quiet_transformers
 
@@ -56,10 +57,8 @@ class StockModel:
 
     @property
     def num_positions(self) -> int | None:
-        """Return how many learned positions there are; None where positions are computed."""
-        config: Any = self.hf_model.config.get_text_config()
-        found: int | None = getattr(config, "max_position_embeddings", None)
-        return found
+        """Return how many positions there are; None where nothing says."""
+        return positions_of(self.hf_model.config.get_text_config())
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text, cut, as a pipeline with `truncation=True` gives."""
