@@ -175,16 +175,18 @@ def _trained(found: Examination, best: list[Answers]) -> str:
             "lay them, they are answered as alone."
         )
     equals = [way for way in best if way is not alone]
-    if alone in best and equals:
+    if alone in best and equals and not found.facts.is_ours:
         return (
             f"Which padding it was trained with cannot be told from {found.num_texts:,} examples: "
-            f"{_titles(best)} are as good as each other, as far as chance can tell: accuracy "
-            f"{_scored(best[0])}. More examples may tell (--limit)."
+            f"each text alone has accuracy {_scored(alone)}, and, as far as can be told, as good "
+            f"is {_titles(equals)}, {_scored(equals[0])}. More examples may tell (--limit)."
         )
     if alone in best:
+        how = "padded on the right, packed, one at a time, or on the left with position_ids"
+        if found.facts.is_ours:
+            how = "by lasttoken, as its lasttoken.json says; what was seen does not gainsay it"
         return (
-            "It was trained on texts that begin at the first position (padded on the right, "
-            "packed, one at a time, or on the left with position_ids): accuracy "
+            f"It was trained on texts that begin at the first position ({how}): accuracy "
             f"{_scored(alone)}; the next best, {others[0].title}, has {_scored(others[0])}."
         )
     over = best[0].score.over_alone if best[0].score is not None else None
