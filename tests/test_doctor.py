@@ -188,27 +188,35 @@ def test_what_few_examples_cannot_tell_apart_is_not_told_apart(
     assert model["trained"].endswith("More examples may tell (--limit).")
 
 
-def test_what_begins_at_the_first_position_is_recognized_without_our_record(
-    lasttoken: Command, ours: Patient, tmp_path: Path
+def test_without_our_record_what_left_padding_hardly_harms_is_not_told_apart_from_it(
+    lasttoken: Command, ours: Patient, data: Path, tmp_path: Path
 ) -> None:
+    """Short shifts end where training's texts lay too; fixed lengths are told apart."""
     folder = Path(shutil.copytree(ours.folder, tmp_path / "nobody-s"))
     (folder / "lasttoken.json").unlink()
-    texts, labels = capital_texts(600, seed=7)
-    rows = [f"{text},{label}" for text, label in zip(texts, labels, strict=True)]
-    (tmp_path / "many.csv").write_text("\n".join(["text,label", *rows]) + "\n")
-    model = examined(lasttoken, folder, "many.csv", "--limit", "600")["model"]
-    assert model["trained"].startswith(
-        "It was trained on texts that begin at the first position (padded on the right, packed, "
-        "one at a time, or on the left with position_ids): accuracy "
-    ), model["trained"]
+    trained = examined(lasttoken, folder, data)["model"]["trained"]
+    assert trained.startswith("Which padding it was trained with cannot be told from 200 examples:")
+    assert "as good is padded on the left to the longest of the batch, " in trained
+    assert "tokens" not in trained
 
 
-@pytest.mark.parametrize(("gain", "is_told_apart"), [(0.09, False), (0.5, True)])
+@pytest.mark.parametrize(
+    ("gain", "best", "told"),
+    [
+        (0.09, ["left", "alone"], "Which padding it was trained with cannot be told from 4 ex"),
+        (
+            0.5,
+            ["left"],
+            "It was trained on texts padded on the left to the longest of the batch, w",
+        ),
+        (-0.5, ["alone"], "It was trained on texts that begin at the first position (padded on t"),
+    ],
+)
 def test_a_small_gain_names_no_padding_however_many_examples_show_it(
-    left: Patient, gain: float, is_told_apart: bool
+    left: Patient, gain: float, best: list[str], told: str
 ) -> None:
     """What was padded on the right may be read a little better when padding shifts it."""
-    from lasttoken.doctor.diagnosis import as_good_as_best
+    from lasttoken.doctor.diagnosis import as_good_as_best, diagnose
     from lasttoken.doctor.examine import examine
     from lasttoken.events import ignore
 
@@ -216,14 +224,16 @@ def test_a_small_gain_names_no_padding_however_many_examples_show_it(
     ids = np.array(["AB".index(label) for label in labels])
     found = examine(left.folder, texts, ids, ignore)
     rng = np.random.default_rng(0)
-    judged = {}
+    names = ("right", "right_long_neighbor", "left_long_neighbor", "packed")
+    judged = {name: found.answers[name] for name in names}
     for name, loss in (("alone", 0.4 * (1 + gain)), ("left", 0.4)):
         losses = rng.normal(loss, 0.01, size=5_000)
         score = dataclasses.replace(found.answers[name].score, log_loss=losses.mean())
         judged[name] = dataclasses.replace(found.answers[name], losses=losses, score=score)
     judged["left"] = dataclasses.replace(judged["left"], is_same=False)
-    best = as_good_as_best(dataclasses.replace(found, answers=judged))
-    assert [each.name for each in best] == (["left"] if is_told_apart else ["left", "alone"])
+    found = dataclasses.replace(found, answers=judged, majority=0.1)
+    assert [each.name for each in as_good_as_best(found)] == best
+    assert diagnose(found).trained.startswith(told)
 
 
 def test_every_accuracy_has_its_interval_and_its_difference_to_texts_alone(left: Patient) -> None:
@@ -274,6 +284,17 @@ def test_texts_of_one_length_hide_nothing(
     assert model["trained"].startswith("It was trained on texts padded on the left to 48 tokens")
 
 
+def test_a_length_that_the_model_does_not_read_is_refused(
+    lasttoken: Command, left: Patient, data: Path
+) -> None:
+    check_refused(
+        lasttoken("doctor", left.folder, data, "--labels", "A,B", "--padded-length", "129"),
+        found="--padded-length 129: the model reads up to 128 tokens", expected="2 to 128",
+        remedy="the length that its training padded to, or leave it out",
+    )  # fmt: skip
+
+
+@pytest.mark.slow
 def test_a_length_that_the_user_names_is_tried(
     lasttoken: Command, tmp_path: Path, data: Path
 ) -> None:
@@ -288,11 +309,6 @@ def test_a_length_that_the_user_names_is_tried(
     model = examined(lasttoken, *words, "--padded-length", "71")["model"]
     assert model["trained"].startswith("It was trained on texts padded on the left to 71 tokens")
     assert accuracy(model, "left_71") > 0.97
-    check_refused(
-        lasttoken("doctor", *words, "--padded-length", "129"),
-        found="--padded-length 129: the model reads up to 128 tokens", expected="2 to 128",
-        remedy="the length that its training padded to, or leave it out",
-    )  # fmt: skip
 
 
 # ---- the repaired folder ----
@@ -366,9 +382,7 @@ def test_a_checkpoint_without_a_pad_token_is_mended(
     config = json.loads((folder / "config.json").read_text())
     del config["pad_token_id"]
     (folder / "config.json").write_text(json.dumps(config))
-    tokenizer_config = json.loads((folder / "tokenizer_config.json").read_text())
-    del tokenizer_config["pad_token"]
-    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
+    byte_tokenizer().save_pretrained(folder)
     found = examined(lasttoken, folder, data, "--labels", "A,B", "--repair", "mended", *FEW)
     model = found["model"]
     assert {"no_pad_id", "no_pad_token"} <= kinds(model)
@@ -634,6 +648,7 @@ def test_the_text_in_words_tells_table_verdict_and_steps(
         "    do: lasttoken doctor",
         "what to do, 1: until it is trained anew",
         "repaired: mended",
+        "nothing is left to mend in it",
         "Its predictions do not depend on padding as the folder is (its tokenizer pads on the r",
     ):
         assert line in outcome.out, line

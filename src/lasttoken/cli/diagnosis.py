@@ -58,6 +58,8 @@ def _repaired_lines(outcome: ExaminedModel) -> Iterator[str]:
     """Tell the new folder; how the weights were trained stands above already."""
     yield f"repaired: {outcome.examination.folder}"
     yield from _model_lines(outcome)
+    if outcome.diagnosis.is_sound:
+        yield "nothing is left to mend in it"
     for finding in outcome.diagnosis.findings:
         if finding.severity != "note":
             yield f"{finding.severity}: {finding.found}"
