@@ -570,6 +570,17 @@ def test_labels_in_the_wrong_order_are_noticed(
     assert "--labels in the order of ids" in str(model["findings"])
 
 
+def test_data_of_another_task_is_no_fault_that_a_repair_mends(
+    lasttoken: Command, ours: Patient, tmp_path: Path
+) -> None:
+    write_rows(tmp_path / "swapped.csv", {"A": "B", "B": "A"})
+    model = examined(lasttoken, ours.folder, "swapped.csv", *FEW)["model"]
+    assert kinds(model) == {"below_majority"}
+    assert model["advice"] == [
+        "check that DATA is of the task it was trained for, and --labels in the order of ids"
+    ]
+
+
 def test_labels_that_fit_no_id_are_refused(lasttoken: Command, left: Patient, data: Path) -> None:
     check_refused(
         lasttoken("doctor", left.folder, data),

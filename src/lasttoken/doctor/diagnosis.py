@@ -60,8 +60,7 @@ def diagnose(found: Examination) -> Diagnosis:
             "Which padding it was trained with cannot be told: with none it is clearly better than "
             f"the commonest label alone ({found.majority:.3f})."
         )
-    kinds = {finding.kind for finding in findings}
-    return Diagnosis(_verdict(found), trained, _advice(found, best, kinds), findings)
+    return Diagnosis(_verdict(found), trained, _advice(found, best, findings), findings)
 
 
 def as_good_as_best(found: Examination) -> list[Answers]:
@@ -199,11 +198,14 @@ def _trained(found: Examination, best: list[Answers]) -> str:
     )
 
 
-def _advice(found: Examination, best: list[Answers], kinds: set[str]) -> tuple[str, ...]:
+def _advice(
+    found: Examination, best: list[Answers], findings: tuple[Finding, ...]
+) -> tuple[str, ...]:
     mend = MEND.format(folder=found.folder)
     alone = found.answers[ALONE.name]
-    needs_mending = any(finding.severity != "note" for finding in find_faults(found))
-    if "packed_differs" in kinds:
+    faults = [finding for finding in findings if finding.severity != "note"]
+    needs_mending = any(fault.kind != "below_majority" for fault in faults)
+    if any(fault.kind == "packed_differs" for fault in faults):
         return (
             "lasttoken reads it otherwise than it was trained: use it with transformers alone, one "
             "text at a time, or train it anew: lasttoken train DATA --model " + str(found.folder),
@@ -227,6 +229,8 @@ def _advice(found: Examination, best: list[Answers], kinds: set[str]) -> tuple[s
             "--model NEW",
         )
     if not needs_mending:
+        if faults:
+            return (faults[0].remedy,)
         if len(_changed(found)) == 0:
             return ("nothing has to be done",)
         return (
