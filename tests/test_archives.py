@@ -61,6 +61,10 @@ HOSTILE: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "setuid": ("model.tar.gz", _setuid),
     "many members": ("model.zip", lambda p: _zip(p, *(f"escaped-{n}" for n in range(2_000)))),
     "bomb": ("model.ZIP", lambda p: _zip(p, "config.json", content=b"\0" * 20_000_000)),
+    "duplicate names": (
+        "model.tar",
+        lambda p: _tar(p, _member("config.json"), _member("config.json", tarfile.SYMTYPE, "..")),
+    ),
     "backslashes": ("model.zip", lambda p: _zip(p, "..\\escaped")),
     "no archive at all": ("model.7z", lambda p: (p.write_bytes(b"7z"), p)[1]),
 }
@@ -95,7 +99,8 @@ def test_an_archive_is_no_model(lasttoken: Command, archive: Path, reviews: Path
 
 def test_an_archive_is_no_run(lasttoken: Command, archive: Path, reviews: Path) -> None:
     for words in (("predict", archive, reviews), ("evaluate", archive, reviews),
-                  ("doctor", archive), ("push", archive, "name", "--dry-run")):  # fmt: skip
+                  ("doctor", archive), ("push", archive, "name", "--dry-run"),
+                  ("export", archive), ("serve", archive)):  # fmt: skip
         check_refused(
             lasttoken(*words),
             found=f"{archive}: a {ending_of(archive)} archive, which is never unpacked",

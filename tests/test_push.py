@@ -26,7 +26,9 @@ class Hub(ThreadingHTTPServer):
         self.asked: list[str] = []
         self.files: dict[str, bytes] = {}
         self.there: set[str] = set()
-        self.private: bool | None = None
+        self.private: bool | None = None  # as the last command asked for it
+        self.is_private = False  # of a repository that is there
+        self.fails_at_commit = False
         self.deleted: list[str] = []
 
     @property
@@ -55,13 +57,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer({"error": "no"}, 401)
         if self.path == "/api/whoami-v2":
             return self._answer({"type": "user", "name": "me", "orgs": []})
-        if "/tree/" in self.path:
-            entries = [{"type": "file", "path": name, "oid": "0" * 40, "size": 1}
-                       for name in sorted(hub.there)]  # fmt: skip
-            return self._answer(entries)
-        return self._answer(
-            {"id": "me/films", "siblings": [{"rfilename": name} for name in sorted(hub.there)]}
-        )
+        files = [{"rfilename": name} for name in sorted(hub.there)]
+        return self._answer({"id": "me/films", "siblings": files, "private": hub.is_private})
 
     def do_POST(self) -> None:
         hub = self.server
@@ -77,6 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
             if hub.there:
                 return self._answer({"error": "You already created this model repo", "url": url,
                                      "id": f"me/{asked['name']}"}, 409)  # fmt: skip
+            hub.there, hub.is_private = {".gitattributes"}, hub.private
             return self._answer({"url": url})
         if self.path == "/api/validate-yaml":
             return self._answer({"errors": [], "warnings": []})
@@ -86,6 +84,8 @@ class _Handler(BaseHTTPRequestHandler):
                            for file in json.loads(body)["files"]]}
             )  # fmt: skip
         assert "/commit/" in self.path, self.path
+        if hub.fails_at_commit:
+            return self._answer({"error": "Storage is full"}, 400)
         for line in body.splitlines():
             entry = json.loads(line)
             if entry["key"] == "file":
@@ -214,7 +214,7 @@ def test_a_repository_that_is_there_is_left_alone_unless_told_otherwise(
     outcome = lasttoken("push", finished_run, "films")
     assert outcome.code == 2
     assert outcome.err.splitlines()[-3:] == [
-        "error: push: films is on the Hub already",
+        "error: push: me/films is on the Hub already",
         "expected: a new name",
         "try: another NAME, or --overwrite, which adds a commit to it",
     ]
@@ -225,6 +225,37 @@ def test_a_repository_that_is_there_is_left_alone_unless_told_otherwise(
     assert sorted(hub.deleted) == [  # else transformers would read the old weights
         "model-00001-of-00002.safetensors", "model.safetensors.index.json",
     ]  # fmt: skip
+
+
+def test_a_push_that_ended_before_its_files_were_there_is_made_good_by_the_same_command(
+    lasttoken: Command, finished_run: Path, hub: Hub
+) -> None:
+    hub.fails_at_commit = True
+    found, _, remedy = refusal(lasttoken("push", finished_run, "films"))
+    assert found.startswith("error: push: films: ")
+    assert remedy == "try: the same command again; what arrived is not sent twice"
+    assert hub.there == {".gitattributes"}
+    hub.fails_at_commit = False
+    outcome = lasttoken("push", finished_run, "films")
+    assert outcome.code == 0, outcome.err
+    assert set(hub.files) == set(listed(outcome.out))
+
+
+def test_what_should_be_private_does_not_go_to_a_public_repository(
+    lasttoken: Command, finished_run: Path, hub: Hub
+) -> None:
+    hub.there = {"README.md"}
+    assert refusal(lasttoken("push", finished_run, "films", "--private", "--overwrite")) == [
+        "error: push: me/films is public on the Hub",
+        "expected: a private repository",
+        "try: make it private in its settings on the Hub, or leave --private out",
+    ]
+    assert hub.files == {}
+    hub.is_private = True
+    outcome = lasttoken("push", finished_run, "films", "--overwrite")
+    assert outcome.code == 0, outcome.err
+    assert "me/films is private on the Hub, and stays so" in outcome.err
+    assert hub.files != {}
 
 
 def refusal(outcome) -> list[str]:

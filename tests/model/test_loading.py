@@ -26,7 +26,7 @@ from transformers.activations import NewGELUActivation
 from families import CONFIGS, END_OF_TEXT, byte_tokenizer, save_decoder
 from lasttoken import BackboneError, load_model
 from lasttoken.data.labels import LabelSpec
-from lasttoken.model.backbone import load_tokenizer
+from lasttoken.model.backbone import load_tokenizer, token_limit
 from lasttoken.model.batch import pack_examples
 from lasttoken.model.folder import (
     ModelRecord,
@@ -279,6 +279,12 @@ def test_positions_that_scale_with_the_longest_text_are_not_used(tmp_path: Path)
               "original_max_position_embeddings": 128}  # fmt: skip
     folder = save_decoder(tmp_path / "llama", "llama", rope_parameters=scaled)
     assert load_for_training(folder, LABELS, seed=1).token_limit == 128
+
+
+def test_a_family_that_names_its_positions_otherwise_has_a_limit_too() -> None:
+    from transformers import MptConfig
+
+    assert token_limit(MptConfig(max_seq_len=128), byte_tokenizer()) == 128
 
 
 def test_an_earlier_runs_cut_does_not_limit_the_next_run(decoder: Path, tmp_path: Path) -> None:

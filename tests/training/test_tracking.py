@@ -170,6 +170,25 @@ def test_a_tracker_is_finished_at_the_end(
     assert broken_tracker["calls"] == ["start", "settings", "log", "log", "finish"]
 
 
+def test_scores_of_a_run_that_goes_on_behind_its_last_step_stand_at_that_step() -> None:
+    from lasttoken.events import Event, Resumed
+    from lasttoken.training.tracking import Tracking
+
+    heard: list[tuple[dict[str, float], int]] = []
+    passed: list[Event] = []
+
+    class Heard:
+        def log(self, values: dict[str, float], step: int) -> None:
+            heard.append((values, step))
+
+    tracking = Tracking(passed.append, "heard", Heard())
+    event = Resumed("epoch-2-step-8", 8, 8, ())
+    tracking(event)
+    tracking.log({"test_accuracy": 0.9, "labels": ["pos"], "is_kept": True})
+    assert heard == [({"test_accuracy": 0.9}, 8)]
+    assert passed == [event]
+
+
 def drawn(folder: Path, name: str) -> list[tuple[int, float]]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

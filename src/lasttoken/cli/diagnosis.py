@@ -35,7 +35,7 @@ def _model_lines(model: ExaminedModel) -> Iterator[str]:
     width = max(len(answers.title) for answers in found.answers.values()) + 2
     has_scores = any(answers.score is not None for answers in found.answers.values())
     head = f"{'':{width}}{'other labels':>14}{'score moves':>13}"
-    yield head + ("   accuracy (95 % interval)" if has_scores else "")
+    yield head + ("   accuracy (95 % interval)  log loss" if has_scores else "")
     for name, answers in found.answers.items():
         mark = "   its own tokenizer" if name == found.own else ""
         yield f"  {answers.title:{width - 2}}{_cells(answers)}{mark}"
@@ -58,6 +58,8 @@ def _repaired_lines(outcome: ExaminedModel) -> Iterator[str]:
     """Tell the new folder; how the weights were trained stands above already."""
     yield f"repaired: {outcome.examination.folder}"
     yield from _model_lines(outcome)
+    if outcome.diagnosis.is_sound:
+        yield "nothing is left to mend in it"
     for finding in outcome.diagnosis.findings:
         if finding.severity != "note":
             yield f"{finding.severity}: {finding.found}"
@@ -72,4 +74,5 @@ def _cells(answers: Answers) -> str:
     if answers.score is not None:
         low, high = answers.score.interval
         cells += f"   {answers.score.accuracy:.3f} ({low:.3f} to {high:.3f})"
+        cells += f"{answers.score.log_loss:>11.3f}"
     return cells

@@ -32,6 +32,7 @@ _GOES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", *_WEIGHTS,
 )  # fmt: skip
+_MADE_BY_HUB = ".gitattributes"  # all that a new repository holds
 _PATHS = ("data", "model", "validation", "test", "output_dir")  # settings that may hold one
 
 
@@ -125,8 +126,8 @@ def push(plan: PushPlan, config: PushConfig, *, on_event: EventCallback) -> str:
         The address of the model's page.
 
     Raises:
-        RunError: offline, no token, the Hub refuses it or cannot be reached, or the repository is
-            there already and `overwrite` is False.
+        RunError: offline, no token, the Hub refuses it or cannot be reached; or the repository
+            holds files already and `overwrite` is False, or is public and should be private.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
     from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
@@ -141,16 +142,16 @@ def push(plan: PushPlan, config: PushConfig, *, on_event: EventCallback) -> str:
     shown = not os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS")
     disable_progress_bars()
     try:
-        repository = _make_repository(api, plan, may_exist=config.overwrite)
+        repository, there = _make_repository(
+            api, plan, may_exist=config.overwrite, on_event=on_event
+        )
         operations: list[Any] = [
             CommitOperationAdd(path_in_repo=file.name, path_or_fileobj=file.content)
             for file in plan.files
         ]
         if config.overwrite:
             operations += [
-                CommitOperationDelete(path_in_repo=name)
-                for name in _asked(lambda: api.list_repo_files(repository), plan)
-                if _is_stale(name, plan)
+                CommitOperationDelete(path_in_repo=name) for name in there if _is_stale(name, plan)
             ]
         _asked(
             lambda: api.create_commit(
@@ -237,23 +238,40 @@ def _check_token(api: Any) -> None:  # noqa: ANN401 - `HfApi`, imported late
     ) from fault
 
 
-def _make_repository(api: Any, plan: PushPlan, *, may_exist: bool) -> str:  # noqa: ANN401
-    from huggingface_hub.errors import HfHubHTTPError
+def _make_repository(
+    api: Any,  # noqa: ANN401 - `HfApi`, imported late
+    plan: PushPlan,
+    *,
+    may_exist: bool,
+    on_event: EventCallback,
+) -> tuple[str, tuple[str, ...]]:
+    """Make the repository, or take one that is empty: an earlier push may have ended behind this.
 
-    def make() -> str:
-        try:
-            made = api.create_repo(plan.name, private=plan.is_private, exist_ok=may_exist)
-        except HfHubHTTPError as error:
-            if error.response.status_code != 409:
-                raise
-            raise RunError(
-                f"push: {plan.name} is on the Hub already",
-                expected="a new name",
-                remedy="another NAME, or --overwrite, which adds a commit to it",
-            ) from error
-        return str(made.repo_id)
+    Returns:
+        Its full name, and the files that it holds.
 
-    return str(_asked(make, plan))
+    Raises:
+        RunError: it holds files and `may_exist` is False; or it is public and should be private.
+    """
+    made = _asked(lambda: api.create_repo(plan.name, private=plan.is_private, exist_ok=True), plan)
+    repository = str(made.repo_id)
+    there = _asked(lambda: api.model_info(repository), plan)
+    names = tuple(str(file.rfilename) for file in there.siblings or ())
+    if set(names) - {_MADE_BY_HUB} and not may_exist:
+        raise RunError(
+            f"push: {repository} is on the Hub already",
+            expected="a new name",
+            remedy="another NAME, or --overwrite, which adds a commit to it",
+        )
+    if plan.is_private and there.private is False:
+        raise RunError(
+            f"push: {repository} is public on the Hub",
+            expected="a private repository",
+            remedy="make it private in its settings on the Hub, or leave --private out",
+        )
+    if there.private and not plan.is_private:
+        on_event(Note(f"{repository} is private on the Hub, and stays so"))
+    return repository, names
 
 
 def _asked(question: Callable[[], Any], plan: PushPlan) -> Any:  # noqa: ANN401 - the Hub's own

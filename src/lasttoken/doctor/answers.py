@@ -7,11 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from lasttoken.data.labels import THRESHOLD
 from lasttoken.doctor.arrangements import ALONE, Arrangement, lay
 from lasttoken.errors import BackboneError
+from lasttoken.evaluation.calibration import fit_temperature
 from lasttoken.evaluation.intervals import CONFIDENCE, Interval, wilson
+from lasttoken.evaluation.metrics import log_losses
 from lasttoken.evaluation.paired import RightsDifference, rights_difference
 from lasttoken.events import EventCallback, Progress
 from lasttoken.inference.prediction import budget_batches
@@ -36,12 +39,15 @@ class Score:
         accuracy: their share.
         interval: Wilson's, of 95 %.
         over_alone: the accuracy minus that of texts alone, paired.
+        log_loss: mean nats an example, after one temperature was fitted on these very examples:
+            so it tells how well answers fit the labels, not how sure the model is of them.
     """
 
     num_correct: int
     accuracy: float
     interval: Interval
     over_alone: RightsDifference
+    log_loss: float
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Answers:
         num_other: texts that get another label than alone.
         largest_change: of a probability, 0 to 1; of a regression, of the number.
         score: None without labels.
-        right: (N,) bool, which answers are right; None without labels.
+        losses: (N,) nats, whose mean is the score's log loss; None without labels.
     """
 
     name: str
@@ -66,7 +72,7 @@ class Answers:
     num_other: int = 0
     largest_change: float = 0.0
     score: Score | None = None
-    right: NDArray[np.bool_] | None = None
+    losses: NDArray[np.float64] | None = None
 
 
 class Examiner:
@@ -94,7 +100,6 @@ class Examiner:
                 expected="a folder with which a plain pipeline answers",
                 remedy="save the model again with save_pretrained()",
             ) from error
-        self._alone_right = self._right(self._alone)
 
     def answer(self, arrangement: Arrangement) -> Answers:
         """Return the answers in an arrangement; each is computed once."""
@@ -112,16 +117,7 @@ class Examiner:
         alone = self._alone
         reach = TOLERANCE * max(1.0, float(np.abs(alone).max()))
         probs, probs_alone = (self._probs(each) for each in (logits, alone))
-        right = self._right(logits)
-        score = None
-        if right is not None and self._alone_right is not None:
-            correct = int(right.sum())
-            score = Score(
-                correct,
-                correct / len(right),
-                wilson(correct, len(right)),
-                rights_difference(right, self._alone_right, CONFIDENCE),
-            )
+        score, losses = self._score(logits)
         return Answers(
             name,
             title,
@@ -129,7 +125,7 @@ class Examiner:
             num_other=int(self._differ(probs, probs_alone).sum()),
             largest_change=float(np.abs(probs - probs_alone).max()),
             score=score,
-            right=right,
+            losses=losses,
         )
 
     def _logits(self, arrangement: Arrangement) -> Logits:
@@ -155,10 +151,21 @@ class Examiner:
             return np.asarray(((probs >= THRESHOLD) != (others >= THRESHOLD)).any(axis=1))
         return np.asarray(probs.argmax(axis=1) != others.argmax(axis=1))
 
-    def _right(self, logits: Logits) -> NDArray[np.bool_] | None:
-        if self._truth is None:
-            return None
-        return np.asarray(logits.argmax(axis=1) == self._truth)
+    def _score(self, logits: Logits) -> tuple[Score | None, NDArray[np.float64] | None]:
+        truth = self._truth
+        if truth is None:
+            return None, None
+        right, alone_right = (each.argmax(axis=1) == truth for each in (logits, self._alone))
+        probs = softmax(logits.astype(np.float64) / fit_temperature(logits, truth), axis=1)
+        losses = log_losses(truth, probs)
+        score = Score(
+            int(right.sum()),
+            float(right.mean()),
+            wilson(int(right.sum()), len(right)),
+            rights_difference(right, alone_right, CONFIDENCE),
+            float(losses.mean()),
+        )
+        return score, losses
 
 
 def packed_logits(loaded: LoadedModel, token_ids: list[list[int]]) -> Logits:

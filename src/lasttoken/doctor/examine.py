@@ -25,7 +25,7 @@ from lasttoken.doctor.arrangements import (
     own_arrangement,
 )
 from lasttoken.doctor.folder_facts import FolderFacts, read_facts
-from lasttoken.errors import DatasetError
+from lasttoken.errors import ConfigError, DatasetError
 from lasttoken.events import EventCallback
 from lasttoken.model.folder import LoadedModel, load_for_prediction
 from lasttoken.model.stock import StockModel, load_stock
@@ -68,6 +68,7 @@ class Examination:
         majority: share of the commonest label; None without labels.
         lengths: fixed ones that were tried.
         token_ids: of the texts, by the folder's own tokenizer.
+        special_inside: of each text, the special tokens that were made of their names inside it.
         packed_logits: (N, C), by lasttoken.
     """
 
@@ -84,6 +85,7 @@ class Examination:
     majority: float | None
     lengths: tuple[int, ...]
     token_ids: list[list[int]]
+    special_inside: list[frozenset[str]]
     packed_logits: Logits
 
 
@@ -106,11 +108,13 @@ def examine(
             labels can tell them apart, the usual ones.
 
     Raises:
-        LastTokenError: the model cannot be loaded safely, or is no decoder with a trained head.
+        LastTokenError: the model cannot be loaded safely, or is no decoder with a trained head; or
+            it does not read as far as a length of `lengths`.
     """
     loaded = load_for_prediction(folder)
     stock = load_stock(folder, loaded)
     facts = read_facts(folder, stock, loaded)
+    _refuse_lengths(lengths, stock.max_length)
     token_ids = stock.tokenize(texts)
     read = [place for place, ids in enumerate(token_ids) if ids]
     if not read:
@@ -149,8 +153,24 @@ def examine(
         None if truth is None else float(np.bincount(truth).max() / len(truth)),
         tuple(sorted(tried)),
         token_ids,
+        stock.special_inside([texts[place] for place in read]),
         packed,
     )
+
+
+def _refuse_lengths(lengths: Sequence[int], limit: int) -> None:
+    """Refuse lengths to which no training can have padded.
+
+    Raises:
+        ConfigError: one is below 2 or above what the model reads.
+    """
+    for length in lengths:
+        if not 1 < length <= limit:
+            raise ConfigError(
+                f"--padded-length {length}: the model reads up to {limit:,} tokens",
+                expected=f"2 to {limit:,}",
+                remedy="the length that its training padded to, or leave it out",
+            )
 
 
 def _fixed(lengths: Sequence[int], examiner: Examiner) -> list[Arrangement]:

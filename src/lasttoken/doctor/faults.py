@@ -17,6 +17,14 @@ def find_faults(found: Examination) -> Iterator[Finding]:
     """Yield what was found: errors and warnings are to be mended, notes are worth knowing."""
     facts, own = found.facts, found.answers[found.own]
     mend = MEND.format(folder=found.folder)
+    if facts.pad_token is None:
+        yield Finding(
+            "no_pad_token",
+            "error",
+            "its tokenizer has no pad token: programs that classify several texts at once fail "
+            "(here end-of-text stood in)",
+            mend,
+        )
     if facts.head_pad_id is None:
         yield Finding(
             "no_pad_id",
@@ -121,6 +129,17 @@ def _notes(found: Examination) -> Iterator[Finding]:
             f"{found.num_empty:,} texts have no token and were left out: stock models fail on them",
             "leave empty texts out",
             found.num_empty,
+        )
+    special = [names for names in found.special_inside if names]
+    if special:
+        yield Finding(
+            "special_tokens",
+            "note",
+            f"{len(special):,} texts hold {', '.join(sorted(frozenset().union(*special)))}, of "
+            "which its tokenizer makes special tokens; lasttoken reads these names as text",
+            "nothing to do, if they came with the texts; if training put them there on purpose, "
+            "classify with transformers",
+            len(special),
         )
     if found.majority is not None and not is_better_than_majority(found):
         yield Finding(

@@ -24,6 +24,7 @@ class FolderFacts:
         labels: in the order of their ids.
         labels_are_unnamed: whether they are transformers' own "LABEL_0", "LABEL_1" ...
         padding_side: of the tokenizer.
+        truncation_side: likewise.
         pad_token: of the tokenizer; None where it has none.
         fill_id: what programs pad with: the tokenizer's pad id, else end-of-text.
         head_pad_id: what the head takes for padding, by config.json; None where it says nothing.
@@ -42,6 +43,7 @@ class FolderFacts:
     labels: tuple[str, ...]
     labels_are_unnamed: bool
     padding_side: str
+    truncation_side: str
     pad_token: str | None
     fill_id: int
     head_pad_id: int | None
@@ -72,6 +74,7 @@ def read_facts(folder: Path, stock: StockModel, loaded: LoadedModel) -> FolderFa
         labels=labels,
         labels_are_unnamed=all(_NO_NAME.fullmatch(label) for label in labels),
         padding_side=str(stock.tokenizer.padding_side),
+        truncation_side=str(stock.tokenizer.truncation_side),
         pad_token=None if pad is None else str(pad),
         fill_id=stock.fill_id,
         head_pad_id=stock.head_pad_id,

@@ -126,7 +126,7 @@ def _record(model: ExaminedModel) -> dict[str, Any]:
                 **{
                     key: value
                     for key, value in dataclasses.asdict(answers).items()
-                    if key not in ("right", "score")
+                    if key not in ("losses", "score")
                 },
                 "score": None if answers.score is None else dataclasses.asdict(answers.score),
             }

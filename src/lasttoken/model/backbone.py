@@ -58,6 +58,11 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if not tokenizer.vocab_size:  # transformers makes an empty one where the files are missing
         raise _no_tokenizer(folder, "its vocabulary is empty")
     if tokenizer.eos_token_id is None:
+        if tokenizer.mask_token is not None or tokenizer.cls_token is not None:
+            kind = tokenizer.mask_token or tokenizer.cls_token
+            raise not_a_decoder(
+                str(folder), f"its tokenizer has {kind} and no end-of-text token, as encoders do"
+            )
         raise BackboneError(
             f"{folder}: its tokenizer has no end-of-text token",
             expected="a decoder's tokenizer, with eos_token set",
@@ -166,6 +171,12 @@ def load_hf_model(
     return model.eval(), head_is_new
 
 
+def positions_of(config: PreTrainedConfig) -> int | None:
+    """Return how many positions a model has; None where nothing says. MPT has its own name."""
+    named = (getattr(config, key, None) for key in ("max_position_embeddings", "max_seq_len"))
+    return next((int(number) for number in named if number is not None), None)
+
+
 def token_limit(
     config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, *, is_ours: bool = False
 ) -> int:
@@ -177,12 +188,12 @@ def token_limit(
         is_ours: the tokenizer was saved by a run of lasttoken.
 
     Source:
-        `max_position_embeddings` (called `n_positions` in GPT-2) and `model_max_length`; the
+        `positions_of` (called `n_positions` in GPT-2) and `model_max_length`; the
         smaller of the two, and 1,000,000 where neither says.
     """
     config = config.get_text_config()
     rope = getattr(config, "rope_parameters", None) or {}
-    limits = [getattr(config, "max_position_embeddings", None), _NO_LIMIT]
+    limits = [positions_of(config), _NO_LIMIT]
     if rope.get("rope_type") in ("dynamic", "longrope"):
         # Beyond this length they scale positions by the longest text of a batch: company matters.
         limits.append(rope.get("original_max_position_embeddings"))

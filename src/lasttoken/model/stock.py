@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lasttoken.errors import BackboneError
+from lasttoken.model.backbone import positions_of
 from lasttoken.model.folder import LoadedModel
 from lasttoken.model.quiet import quiet_transformers
 
@@ -56,10 +57,8 @@ class StockModel:
 
     @property
     def num_positions(self) -> int | None:
-        """Return how many learned positions there are; None where positions are computed."""
-        config: Any = self.hf_model.config.get_text_config()
-        found: int | None = getattr(config, "max_position_embeddings", None)
-        return found
+        """Return how many positions there are; None where nothing says."""
+        return positions_of(self.hf_model.config.get_text_config())
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text, cut, as a pipeline with `truncation=True` gives."""
@@ -72,6 +71,22 @@ class StockModel:
         """Return how many texts `tokenize` cuts."""
         encoded = self.tokenizer(list(texts), truncation=False, padding=False, verbose=False)
         return sum(len(ids) > self.max_length for ids in encoded["input_ids"])
+
+    def special_inside(self, texts: Sequence[str]) -> list[frozenset[str]]:
+        """Return of each text the special tokens that are made of their names inside it."""
+        names = dict(
+            zip(self.tokenizer.all_special_tokens, self.tokenizer.all_special_ids, strict=True)
+        )
+        held = [frozenset(name for name in names if name in text) for text in texts]
+        if not any(held):
+            return held
+        encoded = self.tokenizer(
+            list(texts), add_special_tokens=False, truncation=False, padding=False, verbose=False
+        )
+        return [
+            frozenset(name for name in found if names[name] in ids)
+            for found, ids in zip(held, encoded["input_ids"], strict=True)
+        ]
 
     def logits(self, inputs: dict[str, Tensor]) -> Tensor:
         """Return the logits (B, C) that its own `forward` gives.

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from lasttoken.errors import ConfigError
-from lasttoken.events import EpochEnd, Event, EventCallback, Note
+from lasttoken.events import EpochEnd, Event, EventCallback, Note, Resumed
 from lasttoken.training.world import plain_accelerator
 
 
@@ -66,7 +66,9 @@ class Tracking:
 
     def __call__(self, event: Event) -> None:
         """Take an event."""
-        if isinstance(event, EpochEnd):
+        if isinstance(event, Resumed):
+            self._last_step = event.step
+        elif isinstance(event, EpochEnd):
             row = dataclasses.asdict(event)
             self._last_step = event.step
             self.log({key: value for key, value in row.items() if key not in ("step", "is_kept")})
