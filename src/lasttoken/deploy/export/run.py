@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -25,12 +24,12 @@ from lasttoken.deploy.light.record import (
     ExportRecord,
     file_sha256,
 )
-from lasttoken.durable import place_folder, remove_folder, telling
+from lasttoken.durable import folder_beside, replace_folder, telling
 from lasttoken.errors import BackboneError, ConfigError, RunError
 from lasttoken.estimator import TextClassifier
 from lasttoken.events import EventCallback, Note, Progress
 from lasttoken.model.folder import LoadedModel
-from lasttoken.model.location import is_exported, model_folder
+from lasttoken.model.location import model_folder
 from lasttoken.model.plain import load_plain, refuse_other_families
 from lasttoken.runs.facts import weights_sha256
 from lasttoken.versions import package_versions
@@ -85,11 +84,12 @@ def run_export(config: ExportConfig, *, on_event: EventCallback) -> ExportOutcom
         on_event(Note(text, is_warning=True))
     graph = _graph(folder, loaded, as_int8=as_int8, on_event=on_event)
     record = _record(loaded, config)
-    unfinished = target.with_name(f"{target.name}.lasttoken-new-{os.getpid()}")
+    with telling(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = folder_beside(target)
+        unfinished.mkdir()
     try:
         with telling(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.mkdir()
             record = _write(unfinished, graph, loaded, record)
         del graph
         _tell(on_event, 3)
@@ -108,11 +108,7 @@ def run_export(config: ExportConfig, *, on_event: EventCallback) -> ExportOutcom
         with telling(target):
             record = replace(record, checks=found.to_dict())
             (unfinished / RECORD_NAME).write_bytes(record.to_json())
-            if is_exported(target):
-                remove_folder(target)
-            elif target.is_dir():
-                target.rmdir()
-            place_folder(unfinished, target)
+            replace_folder(unfinished, export_folder(config))  # minutes later, so asked again
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return ExportOutcome(target, config.format, found.to_dict())
