@@ -49,7 +49,7 @@ def read_check_texts(
     if config.data is not None:
         source, examples = _given(config, config.data, classifier, on_event)
     else:
-        source, examples = _kept(Path(config.run))
+        source, examples = _kept(Path(config.run).expanduser())
     limited = limit_examples(
         tuple(examples),
         config.limit,
