@@ -54,9 +54,7 @@ def exported(run: Path) -> dict[str, dict[str, Any]]:
         folder = folder_of(run) / name
         if not (folder / RECORD_NAME).is_file():
             data = str(_clearest(run)) if SMOKE else None
-            config = ExportConfig(
-                run=str(run), format=name, data=data, output=str(folder), limit=10_000
-            )
+            config = ExportConfig(run=str(run), format=name, data=data, output=str(folder))
             run_export(config, on_event=ignore)
         checks[name] = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))["checks"]
     return checks
@@ -158,7 +156,7 @@ def main() -> None:
     quick = bool(words.quick)
     results = Results("export", quick=quick)
     run = words.run.resolve() if words.run else trained_model()
-    num_texts = 16 if SMOKE else 128 if quick else 512
+    num_texts = 16 if SMOKE else 128 if quick else 256
     if not results.has("agreement"):
         figures: dict[str, Any] = {}
         checks = exported(run)
