@@ -33,6 +33,7 @@ from benchmarks.models import read_texts, texts_file
 from benchmarks.precision import trained_model
 from lasttoken import TextClassifier
 from lasttoken.config import ExportConfig
+from lasttoken.deploy.export.graph import quiet_logging
 from lasttoken.deploy.export.run import run_export
 from lasttoken.deploy.light.record import GRAPH_NAME, RECORD_NAME
 from lasttoken.events import ignore
@@ -82,7 +83,8 @@ def dynamic_int8(run: Path) -> Path:
     path = folder_of(run) / "dynamic-int8.onnx"
     if not path.is_file():
         graph = folder_of(run) / "onnx" / GRAPH_NAME
-        quantize_dynamic(graph, path, per_channel=True, weight_type=QuantType.QInt8)
+        with quiet_logging():
+            quantize_dynamic(graph, path, per_channel=True, weight_type=QuantType.QInt8)
     return path
 
 
