@@ -80,5 +80,20 @@ def test_plain_transformers_agrees_on_real_reviews(run: Path) -> None:
             assert abs(scores[str(label)] - score) < 1e-5
 
 
+@pytest.mark.parametrize("kind", ["onnx", "onnx-int8"])
+def test_exports_of_the_real_model_agree_on_real_reviews(run: Path, kind: str) -> None:
+    assert main(["export", str(run), "--format", kind, "--limit", "500"]) == 0
+    record = json.loads((run / "exported" / kind / "lasttoken-export.json").read_text())
+    checks = record["checks"]
+    assert checks["num_texts"] == 500
+    assert checks["labels_equal"] >= (1.0 if kind == "onnx" else 0.98)
+    assert abs(checks["exported_accuracy"] - checks["accuracy"]) <= 0.01
+    assert checks["alone_difference"] == 0.0
+    if kind == "onnx":
+        assert checks["largest_difference"] <= 1e-4
+    else:
+        assert checks["exported_bytes"] <= 0.35 * checks["weights_bytes"]
+
+
 def test_the_conversion_is_cached(run: Path) -> None:
     assert list(cache_folder().glob("gguf-b179c9523d0e6a0f/model.safetensors"))

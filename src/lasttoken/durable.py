@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -153,6 +154,39 @@ def place_folder(new: Path, path: Path) -> None:
     _sync_folder(path.parent)
 
 
+def replace_folder(new: Path, path: Path) -> None:
+    """Do so in the place of an earlier folder, if there is one: it stays until then.
+
+    Killed in between, the earlier one is left under another name, until this is done again.
+
+    Raises:
+        OSError: as the system says.
+    """
+    old = path.with_name(f"{path.name}{_OLD}{os.getpid()}")
+    if path.is_dir():
+        shutil.rmtree(old, ignore_errors=True)  # of a killed process of this number
+        os.rename(path, old)
+    try:
+        place_folder(new, path)
+    except OSError:
+        if old.is_dir():
+            os.rename(old, path)
+        raise
+    for left in {old, *_orphans(path.parent, f"{path.name}{_OLD}", "")}:
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def folder_beside(path: Path) -> Path:
+    """Return a name for what will replace a folder; what killed processes left so is removed.
+
+    Raises:
+        OSError: something cannot be removed.
+    """
+    for orphan in _orphans(path.parent, f"{path.name}{_NEW}", ""):
+        shutil.rmtree(orphan)
+    return path.with_name(f"{path.name}{_NEW}{os.getpid()}")
+
+
 def remove_folder(path: Path) -> None:
     """Remove a folder of files; whatever happens meanwhile, it is whole or has lost its name.
 
@@ -191,16 +225,30 @@ def sweep(folder: Path) -> None:
 def name_beside(path: Path) -> Path:
     """Return a name for what will replace a file, and remove what killed processes left under one.
 
-    Windows has no way to ask whether a process is alive; there, what was left stays.
-
     Raises:
         OSError: something cannot be removed.
     """
-    for orphan in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        number = orphan.name.split(".")[-2]
-        if os.name != "nt" and number.isdecimal() and not _is_alive(int(number)):
-            orphan.unlink(missing_ok=True)
+    for orphan in _orphans(path.parent, f".{path.name}.", ".tmp"):
+        orphan.unlink(missing_ok=True)
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _orphans(folder: Path, start: str, end: str) -> list[Path]:
+    """Return what a folder holds under such a name around the number of a process that is no more.
+
+    Windows has no way to ask whether a process is alive; there, what was left stays.
+    """
+    if os.name == "nt":
+        return []
+    numbers = {
+        path: path.name.removeprefix(start).removesuffix(end)
+        for path in folder.glob(f"{glob.escape(start)}*{end}")
+    }
+    return [
+        path
+        for path, number in numbers.items()
+        if number.isdecimal() and not _is_alive(int(number))
+    ]
 
 
 def _is_alive(process: int) -> bool:

@@ -23,6 +23,7 @@ from lasttoken.deploy.light.record import (
     TOKENIZER_NAME,
     file_sha256,
 )
+from lasttoken.runs import predict
 from lasttoken.runs.record import open_run_folder
 
 FILES = {GRAPH_NAME, TOKENIZER_NAME, RECORD_NAME}
@@ -288,6 +289,63 @@ def test_an_output_is_replaced_only_if_asked_and_if_it_is_an_export(
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
 
 
+@pytest.mark.slow
+def test_what_a_killed_export_left_is_gone_after_the_next(
+    lasttoken: Command, run_copy: Path
+) -> None:
+    folder = run_copy / "exported"
+    for name in ("onnx.lasttoken-new-4194305", "onnx.lasttoken-old-4194305"):  # no such process
+        (folder / name).mkdir(parents=True)
+        (folder / name / "model.onnx").write_bytes(b"half")
+    assert lasttoken("export", run_copy).code == 0
+    assert [path.name for path in folder.iterdir()] == ["onnx"]
+
+
+@pytest.mark.slow
+def test_a_file_put_there_while_the_export_is_made_is_not_removed(
+    lasttoken: Command, run_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letter = run_copy / "exported" / "onnx" / "letter.txt"
+    own = export_module.compare
+
+    def slow_compare(*words, **settings):
+        letter.parent.mkdir()
+        letter.write_text("dear")
+        return own(*words, **settings)
+
+    monkeypatch.setattr(export_module, "compare", slow_compare)
+    check_refused(
+        lasttoken("export", run_copy),
+        found=f"{letter.parent}: already there, and no exported model",
+        expected="a new folder",
+        remedy="another --output",
+    )
+    assert letter.read_text() == "dear"
+    assert [path.name for path in letter.parent.parent.iterdir()] == ["onnx"]
+
+
+@pytest.mark.slow
+def test_plain_dynamic_int8_is_refused(
+    lasttoken: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    def plain(graph):
+        import onnx
+
+        source, target = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
+        source.write_bytes(graph.SerializeToString())
+        quantize_dynamic(source, target, per_channel=True, weight_type=QuantType.QInt8)
+        return onnx.load(target)
+
+    model = save_classifier(tmp_path)
+    data = write_answered(tmp_path / "data.csv", model)
+    monkeypatch.setattr(export_module, "to_int8", plain)
+    outcome = lasttoken("export", model, "--data", data, "--format", "onnx-int8")
+    assert outcome.code == 2
+    assert "a text's score differs by" in outcome.err, "its scale depends on the batch"
+
+
 def test_without_the_extra_the_packages_are_named(
     lasttoken: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,6 +384,27 @@ def test_flags_that_an_export_has_settled_are_refused(lasttoken: Command, tmp_pa
     assert outcome.code == 0
     assert outcome.err.splitlines()[-1] == f"60 texts classified into {target}"
     assert len(target.read_text().splitlines()) == 60
+
+
+def test_an_interrupted_prediction_of_an_export_goes_on(
+    lasttoken: Command, run_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = write_reviews(tmp_path / "reviews.csv"), tmp_path / "labels.csv"
+    assert lasttoken("export", run_copy).code == 0
+    words = ("predict", run_copy / "exported" / "onnx", source, "--output", target)
+    monkeypatch.setattr(predict, "TEXTS_PER_CHUNK", 20)
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "add_rows", interrupt)
+        assert lasttoken(*words).code == 130
+    assert not target.exists()
+    outcome = lasttoken(*words)
+    assert outcome.code == 0
+    assert "20 texts were classified before the interruption, and not again" in outcome.err
+    assert len(read_csv(target.read_text())) == 40
+
+
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("setting", ["--limit 0", "--format onnx-int4"])

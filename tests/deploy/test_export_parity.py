@@ -62,14 +62,14 @@ def padded(rows: list[np.ndarray], side: str) -> dict[str, np.ndarray]:
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def in_torch(classifier: Any, rows: list[np.ndarray]) -> np.ndarray:
+def in_torch(classifier: Any, rows: list[np.ndarray], limit: int = LIMIT) -> np.ndarray:
     lengths = [len(row) for row in rows]
     texts = TokenizedTexts(
         np.concatenate(rows).astype(np.int32),
         np.concatenate([[0], np.cumsum(lengths)]),
         np.array(lengths),
         np.zeros(len(rows), dtype=bool),
-        Reading(LIMIT),
+        Reading(limit),
     )
     return predict_logits(classifier, texts, device=torch.device("cpu"), precision="fp32")
 
@@ -88,6 +88,35 @@ def test_logits_are_those_of_torch_whatever_the_shape_and_the_padding(
         np.testing.assert_allclose(found, expected, atol=1e-5 * largest, err_msg=f"{batch, length}")
 
 
+@pytest.mark.slow
+def test_a_gpt2_of_true_shape_answers_as_in_torch_up_to_its_1024_tokens(tmp_path: Path) -> None:
+    limit = 1_024
+    shape = {
+        "n_layer": 12,
+        "n_embd": 768,
+        "n_head": 12,
+        "n_positions": limit,
+        "initializer_range": 0.02,
+    }  # GPT-2's own: drawn wider, depth multiplies rounding
+    loaded = load_for_prediction(save_classifier(tmp_path, changes=shape))
+    assert loaded.token_limit == limit
+    plain = load_plain(tmp_path / "model", loaded.classifier.labels, pad_token_id=256)
+    session = onnxruntime.InferenceSession(trace(plain, limit).SerializeToString())
+    for batch in (1, 2, 7):
+        for length in (1, 2, 17, limit):
+            rows = rows_of(batch, length)
+            expected = in_torch(loaded.classifier, rows, limit)
+            assert np.ptp(expected) > 0.1, "logits that differ, or a mistake could hide"
+            found = session.run(["logits"], padded(rows, "right"))[0]
+            largest = max(1.0, float(np.abs(expected).max()))
+            np.testing.assert_allclose(found, expected, atol=1e-4 * largest)
+            np.testing.assert_allclose(scores_of(found), scores_of(expected), atol=1e-4)
+
+
+def scores_of(logits: np.ndarray) -> np.ndarray:
+    return torch.from_numpy(logits).softmax(1).numpy()
+
+
 @pytest.mark.parametrize("kind", ["onnx", "onnx-int8"])
 def test_a_row_is_answered_alike_alone_and_in_a_batch(exported: Exported, kind: str) -> None:
     for batch, length in SHAPES:
@@ -96,7 +125,7 @@ def test_a_row_is_answered_alike_alone_and_in_a_batch(exported: Exported, kind: 
         for place, row in enumerate(rows):
             alone = exported.sessions[kind].run(["logits"], padded([row], "right"))[0]
             largest = max(1.0, float(np.abs(together).max()))
-            atol = (1e-5 if kind == "onnx" else 0.05) * largest
+            atol = (1e-5 if kind == "onnx" else 1e-3) * largest
             np.testing.assert_allclose(alone[0], together[place], atol=atol)
 
 

@@ -270,6 +270,25 @@ def test_a_record_with_other_labels_than_the_graph_has_logits_is_refused(folder:
         LightClassifier.from_folder(folder)
 
 
+@pytest.mark.parametrize("name", ["input_ids", "logits"])
+def test_a_graph_that_cannot_be_asked_so_is_told_by_name(folder: Path, name: str) -> None:
+    import onnx
+
+    model = onnx.load(folder / "model.onnx")
+    for value in (*model.graph.input, *model.graph.output):
+        if value.name == name:
+            value.name = "other"
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = ["other" if each == name else each for each in names]
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    record = json.loads((folder / RECORD_NAME).read_text())
+    record["files_sha256"]["model.onnx"] = file_sha256(folder / "model.onnx")
+    (folder / RECORD_NAME).write_text(json.dumps(record))
+    with pytest.raises(BackboneError, match="a graph that cannot answer: .*" + name):
+        LightClassifier.from_folder(folder)
+
+
 def test_the_longest_text_is_the_models_limit(exported: Path) -> None:
     light = LightClassifier.from_folder(exported)
     read = light.tokenize(["x" * (LIMIT + 5), "x" * LIMIT])

@@ -12,11 +12,12 @@ from lasttoken.config import ExportConfig, PredictConfig
 def run_export_command(config: ExportConfig, screen: Screen, command: Sequence[str]) -> int:
     """Export a run, and show how it compares."""
     del command
-    from lasttoken.deploy.export.output import export_folder
+    from lasttoken.deploy.export.output import export_folder, require_packages
     from lasttoken.runs.preflight import locate_export
 
     locate_export(config)
     export_folder(config)
+    require_packages()
     screen.start()
     from lasttoken.deploy.export.run import run_export
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lasttoken.config import CompareConfig
-from lasttoken.durable import place_folder
+from lasttoken.durable import folder_beside, replace_folder, telling
 from lasttoken.errors import RunError
 from lasttoken.evaluation.compare import comparison_dict
 from lasttoken.evaluation.evaluate import write_metrics
@@ -99,19 +98,14 @@ def _write(output: Path, content: Mapping[str, Any]) -> None:
     Raises:
         RunError: it cannot be written.
     """
-    new = output.with_name(f".{output.name}.new-{os.getpid()}")
+    with telling(output):
+        new = folder_beside(output)
     try:
         new.mkdir(parents=True)
         write_metrics(new / CONTENT_NAME, content)
         plots = write_comparison_plots(new / "plots", content)
         write_comparison(new / "report.html", content, plots)
-        if output.is_dir():
-            old = output.with_name(f".{output.name}.old-{os.getpid()}")
-            os.replace(output, old)
-            place_folder(new, output)
-            shutil.rmtree(old)
-        else:
-            place_folder(new, output)
+        replace_folder(new, output)
     except (OSError, RunError) as error:
         what = error.found if isinstance(error, RunError) else error.strerror or error
         raise RunError(

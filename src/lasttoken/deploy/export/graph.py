@@ -23,27 +23,16 @@ _EXAMPLE_SHAPE = (3, 5)  # traced with; 0 and 1 are numbers that a tracer takes 
 _INT8_BYTES_PER_WEIGHT = 1.2  # a byte, and the scales of its block
 
 
-def check_exportable(num_weights: int, *, as_int8: bool) -> None:
-    """Check that the exporter is installed and the file will not be too large.
+def refuse_too_large(num_weights: int, *, as_int8: bool) -> None:
+    """Refuse a model that does not fit into one file.
 
     Args:
         num_weights: of the classifier.
         as_int8: whether matrices will be stored in 8 bits.
 
     Raises:
-        ConfigError: onnx, onnxscript or onnxruntime is not installed, or it will.
+        ConfigError: it does not.
     """
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript
-    except ImportError as error:
-        raise ConfigError(
-            f"{error.name} is not installed",
-            expected="onnx, onnxscript and onnxruntime, which write and run exported models",
-            remedy='pip install "lasttoken[onnx]"',
-        ) from error
-    del onnx, onnxruntime, onnxscript
     num_bytes = int(num_weights * (_INT8_BYTES_PER_WEIGHT if as_int8 else 4))
     if num_bytes > LARGEST_FILE:
         raise ConfigError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from lasttoken.config import ExportConfig
 from lasttoken.data.tasks import name_of
 from lasttoken.deploy.export.comparison import FEW_TEXTS, compare, expected_of, faults_of
-from lasttoken.deploy.export.graph import LARGEST_FILE, check_exportable, trace
+from lasttoken.deploy.export.graph import LARGEST_FILE, refuse_too_large, trace
 from lasttoken.deploy.export.int8 import to_int8
-from lasttoken.deploy.export.output import export_folder
+from lasttoken.deploy.export.output import PACKAGES, export_folder, require_packages
 from lasttoken.deploy.export.texts import read_check_texts
 from lasttoken.deploy.light.classifier import LightClassifier
 from lasttoken.deploy.light.record import (
@@ -25,12 +24,12 @@ from lasttoken.deploy.light.record import (
     ExportRecord,
     file_sha256,
 )
-from lasttoken.durable import place_folder, remove_folder, telling
+from lasttoken.durable import folder_beside, replace_folder, telling
 from lasttoken.errors import BackboneError, ConfigError, RunError
 from lasttoken.estimator import TextClassifier
 from lasttoken.events import EventCallback, Note, Progress
 from lasttoken.model.folder import LoadedModel
-from lasttoken.model.location import is_exported, model_folder
+from lasttoken.model.location import model_folder
 from lasttoken.model.plain import load_plain, refuse_other_families
 from lasttoken.runs.facts import weights_sha256
 from lasttoken.versions import package_versions
@@ -38,7 +37,6 @@ from lasttoken.versions import package_versions
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _STEPS = 4  # trace, write, load, compare: what progress counts
 
 
@@ -64,6 +62,7 @@ def run_export(config: ExportConfig, *, on_event: EventCallback) -> ExportOutcom
         LastTokenError: the run, the data or the output is not as described; the model is of a
             family that cannot be exported; or the two do not agree: then nothing is written.
     """
+    require_packages()
     target = export_folder(config)
     folder = model_folder(config.run)
     classifier = TextClassifier.from_pretrained(config.run, precision="fp32", device="cpu")
@@ -78,18 +77,19 @@ def run_export(config: ExportConfig, *, on_event: EventCallback) -> ExportOutcom
             remedy="--format onnx",
         )
     num_weights = sum(weight.numel() for weight in loaded.classifier.hf_model.parameters())
-    check_exportable(num_weights, as_int8=as_int8)
+    refuse_too_large(num_weights, as_int8=as_int8)
     checked = read_check_texts(config, classifier, on_event)
     if len(checked.texts) < FEW_TEXTS:
         text = f"only {len(checked.texts)} texts to compare on ({checked.source}): little is proved"
         on_event(Note(text, is_warning=True))
     graph = _graph(folder, loaded, as_int8=as_int8, on_event=on_event)
     record = _record(loaded, config)
-    unfinished = target.with_name(f"{target.name}.lasttoken-new-{os.getpid()}")
+    with telling(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = folder_beside(target)
+        unfinished.mkdir()
     try:
         with telling(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.mkdir()
             record = _write(unfinished, graph, loaded, record)
         del graph
         _tell(on_event, 3)
@@ -108,11 +108,7 @@ def run_export(config: ExportConfig, *, on_event: EventCallback) -> ExportOutcom
         with telling(target):
             record = replace(record, checks=found.to_dict())
             (unfinished / RECORD_NAME).write_bytes(record.to_json())
-            if is_exported(target):
-                remove_folder(target)
-            elif target.is_dir():
-                target.rmdir()
-            place_folder(unfinished, target)
+            replace_folder(unfinished, export_folder(config))  # minutes later, so asked again
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return ExportOutcome(target, config.format, found.to_dict())
@@ -147,7 +143,7 @@ def _record(loaded: LoadedModel, config: ExportConfig) -> ExportRecord:
         export_format=config.format,
         model=record.model,
         source_weights_sha256=weights_sha256(loaded.classifier.hf_model),
-        versions={**package_versions(), **{name: metadata.version(name) for name in _PACKAGES}},
+        versions={**package_versions(), **{name: metadata.version(name) for name in PACKAGES}},
     )
 
 

@@ -46,17 +46,21 @@ def read_check_texts(
         LastTokenError: the data is not as described, is no longer there or has changed, or this is
             no run folder and no data is given.
     """
-    if config.data is not None:
-        source, examples = _given(config, config.data, classifier, on_event)
-    else:
-        source, examples = _kept(Path(config.run))
-    limited = limit_examples(
-        tuple(examples),
-        config.limit,
-        _SEED,
-        ignore,
-        scored_task(_as_evaluation(config, ""), classifier),
+    as_evaluation = EvaluateConfig(
+        run=config.run,
+        data=config.data or "",
+        text_column=config.text_column,
+        label_column=config.label_column,
+        text_pair_column=config.text_pair_column,
     )
+    task = scored_task(as_evaluation, classifier)
+    if config.data is None:
+        source, examples = _kept(Path(config.run).expanduser())
+    else:
+        source = f"the examples of {config.data}"
+        read = read_scored(as_evaluation, classifier.loaded_.record, task, on_event)
+        examples = read.splits.get("test") or read.all_examples()
+    limited = limit_examples(tuple(examples), config.limit, _SEED, ignore, task)
     if not limited:
         raise RunError(
             f"{source}: no examples",
@@ -68,25 +72,6 @@ def read_check_texts(
         [example.text for example in limited],
         second_texts(limited),
         [str(example.label) for example in limited],
-    )
-
-
-def _given(
-    config: ExportConfig, data: str, classifier: TextClassifier, on_event: EventCallback
-) -> tuple[str, Sequence[Example]]:
-    as_evaluation = _as_evaluation(config, data)
-    task = scored_task(as_evaluation, classifier)
-    read = read_scored(as_evaluation, classifier.loaded_.record, task, on_event)
-    return f"the examples of {data}", read.splits.get("test") or read.all_examples()
-
-
-def _as_evaluation(config: ExportConfig, data: str) -> EvaluateConfig:
-    return EvaluateConfig(
-        run=config.run,
-        data=data,
-        text_column=config.text_column,
-        label_column=config.label_column,
-        text_pair_column=config.text_pair_column,
     )
 
 

@@ -93,13 +93,7 @@ class LightClassifier:
         num_threads = num_threads or _num_processors()
         session = _open_session(path / GRAPH_NAME, num_threads)
         classifier = cls(session, tokenizer, record, num_threads)
-        width = classifier._run([np.zeros(1, dtype=np.int64)], 1).shape[1]
-        if width != len(record.labels):
-            raise BackboneError(
-                f"{path}: a graph of {width} logits and a record of {len(record.labels)} labels",
-                expected="the files of one export",
-                remedy="copy the whole folder again, or export the run again",
-            )
+        classifier._check_graph(path)
         return classifier
 
     def tokenize(
@@ -196,6 +190,25 @@ class LightClassifier:
     ) -> NDArray[np.int64]:
         """Return the tokens of each text before cutting, (N,) int64."""
         return self.tokenize(texts, pairs).num_tokens
+
+    def _check_graph(self, path: Path) -> None:
+        """Let the graph answer one token.
+
+        Raises:
+            BackboneError: it cannot, or gives other logits than the record has labels.
+        """
+        try:
+            logits = self._run([np.zeros(1, dtype=np.int64)], 1)
+            found = f"a graph of {logits.size} logits and a record of {len(self.labels)} labels"
+            if logits.shape == (1, len(self.labels)):
+                return
+        except Exception as error:  # the runtime's own, and many of them
+            found = f"a graph that cannot answer: {str(error).splitlines()[0]}"
+        raise BackboneError(
+            f"{path}: {found}",
+            expected="the files of one export",
+            remedy="copy the whole folder again, or export the run again",
+        )
 
     def _padded_lengths(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
         stepped = -(-lengths // _LENGTH_STEP) * _LENGTH_STEP
