@@ -122,10 +122,7 @@ class TrainConfig:
     ] = False
     depth: Annotated[
         str | None,
-        Doc(
-            "keep the first N blocks, or all; auto: chosen on the training data [all; of a deep "
-            "model with below 1,000 examples, two thirds]"
-        ),
+        Doc("keep the first N blocks, or all; auto: by probes [all; of little data 2/3]"),
     ] = None
     early_stopping_patience: Annotated[
         int | None, Doc("stop after this many epochs without a better one [never]")
