@@ -25,6 +25,7 @@ from lasttoken.events import ignore
 
 NUM_ROWS = 20_000
 BAD_ROW = 7_000  # of the table that has one
+FP32 = ("--precision", "fp32")
 
 
 def write(path: Path, num_rows: int = NUM_ROWS, bad: int | None = None) -> Path:
@@ -41,7 +42,7 @@ def write(path: Path, num_rows: int = NUM_ROWS, bad: int | None = None) -> Path:
 
 @pytest.fixture
 def predict(lasttoken: Command, finished_run: Path) -> Command:
-    return lambda *words: lasttoken("predict", finished_run, *words, "--precision", "fp32")
+    return lambda *words: lasttoken("predict", finished_run, *words, *FP32)
 
 
 class Started:
@@ -55,7 +56,7 @@ class Started:
             "RAY_ADDRESS": "",
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "lasttoken", "predict", *map(str, words), "--precision", "fp32"],
+            [sys.executable, "-m", "lasttoken", "predict", *map(str, words)],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -95,7 +96,7 @@ def _ancestors(process: int) -> list[int]:
 
 
 def by_one_process(run: Path, target: Path, *words: object) -> bytes:
-    code, err = Started(run, *words, "--output", target).end()
+    code, err = Started(run, *words, "--output", target, *FP32).end()
     assert code == 0, err
     return target.read_bytes()
 
@@ -110,7 +111,7 @@ def test_two_workers_one_of_them_killed_give_the_file_of_one_process(
     expected = by_one_process(finished_run, tmp_path / "one.parquet", *paths)
     target = tmp_path / "many.parquet"
     started = Started(finished_run, *paths, "--output", target, "--engine", "ray",
-                      "--num-workers", 2)  # fmt: skip
+                      "--num-workers", 2, *FP32)  # fmt: skip
     killed = None
     while started.is_running and killed is None:
         workers = started.workers()
@@ -135,7 +136,8 @@ def test_a_bad_row_is_told_as_by_one_process(finished_run: Path, tmp_path: Path)
     pytest.importorskip("ray")
     source = write(tmp_path / "in.parquet", 9_000, BAD_ROW)
     target = tmp_path / "out.csv"
-    code, err = Started(finished_run, source, "--output", target, "--engine", "ray").end()
+    by_ray = ("--output", target, "--engine", "ray", *FP32)
+    code, err = Started(finished_run, source, *by_ray).end()
     assert code == 2, err
     assert err.splitlines()[-3:] == [
         f"error: {source}: row 7,001, column 'text': no value (null)",
@@ -145,7 +147,7 @@ def test_a_bad_row_is_told_as_by_one_process(finished_run: Path, tmp_path: Path)
     assert not target.exists()
     words = (source, "--skip-bad-rows")
     expected = by_one_process(finished_run, tmp_path / "one.csv", *words)
-    code, err = Started(finished_run, *words, "--output", target, "--engine", "ray").end()
+    code, err = Started(finished_run, *words, *by_ray).end()
     assert code == 0, err
     assert f"warning: {source}: 1 bad row skipped; first row 7,001" in err
     assert target.read_bytes() == expected
