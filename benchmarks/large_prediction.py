@@ -102,7 +102,10 @@ def _sizes(most: int) -> Iterator[int]:
 
 def _measure(model: Path, folder: Path, rows: int, results: Results) -> None:
     """Predict a table undisturbed."""
-    source, output = _write_rows(folder / f"{rows}.parquet", rows), folder / f"{rows}-labels.parquet"
+    source, output = (
+        _write_rows(folder / f"{rows}.parquet", rows),
+        folder / f"{rows}-labels.parquet",
+    )
     _remove(output)
     process = _start(model, source, output, rows)
     told, _ = process.communicate()

@@ -10,17 +10,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
-from conftest import Command
 from exports import export, save_classifier, write_answered
 from killing import KILLED, Runs
+from test_light import GONE, run_fresh
+
+from conftest import Command
 from lasttoken.config import PredictConfig
 from lasttoken.deploy import ranges
 from lasttoken.deploy.light.record import GRAPH_NAME, file_sha256
 from lasttoken.deploy.ray import _prepare
 from lasttoken.errors import ConfigError
 from lasttoken.events import ignore
-from test_light import GONE, run_fresh
 from test_ray_prediction import Started
 
 NUM_TEXTS = 5_000  # three chunks
