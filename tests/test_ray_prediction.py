@@ -161,7 +161,8 @@ def classified(config: PredictConfig, ranges: list[dict[str, object]]) -> list[d
     rows = []
     for each in ranges:
         batch = {key: np.array([value]) for key, value in each.items()}
-        rows += received.rows_of(work(batch).to_pylist())
+        for table in work(batch):
+            rows += received.rows_of(table.to_pylist())
     assert all(list(row) == list(job.columns) for row in rows)
     rows.append({"skipped": {file: each.text for file, each in received.skipped.items()}})
     return rows
@@ -212,7 +213,8 @@ def test_a_worker_with_other_weights_is_refused(
     other = replace(job, context={**job.context, "weights": "0" * 64})
     batch = {key: np.array([value]) for key, value in
              worker.divide(config.input, (30,), 30)[0].items()}  # fmt: skip
-    given = worker.RangeClassifier(other)(batch).to_pylist()
+    (table,) = worker.RangeClassifier(other)(batch)
+    given = table.to_pylist()
     assert "weights" in json.loads(given[0]["lasttoken:message"])["error"][0]
     with pytest.raises(RunError) as caught:
         worker.Received().rows_of(given)

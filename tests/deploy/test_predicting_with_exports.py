@@ -100,7 +100,8 @@ def test_a_worker_answers_with_an_exported_model_as_one_process_does(
     work, received, rows = ranges.RangeClassifier(job), ranges.Received(), []
     for each in ranges.divide(config.input, (700,), 300):
         batch = {key: np.array([value]) for key, value in each.items()}
-        rows += received.rows_of(work(batch).to_pylist())
+        for table in work(batch):
+            rows += received.rows_of(table.to_pylist())
     assert rows == pq.read_table(target).to_pylist()
 
 
