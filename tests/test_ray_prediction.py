@@ -48,12 +48,12 @@ def predict(lasttoken: Command, finished_run: Path) -> Command:
 class Started:
     """A command of ours in a process of its own, with one thread and two cores for Ray."""
 
-    def __init__(self, *words: object) -> None:
+    def __init__(self, *words: object, address: str = "") -> None:
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(sys.path),
             "OMP_NUM_THREADS": "1",
-            "RAY_ADDRESS": "",
+            "RAY_ADDRESS": address,
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "lasttoken", "predict", *map(str, words)],
@@ -151,6 +151,20 @@ def test_a_bad_row_is_told_as_by_one_process(finished_run: Path, tmp_path: Path)
     assert code == 0, err
     assert f"warning: {source}: 1 bad row skipped; first row 7,001" in err
     assert target.read_bytes() == expected
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_not_there_is_told(finished_run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    words = (write(tmp_path / "in.parquet", 3), "--output", tmp_path / "out.csv", "--engine", "ray")
+    code, err = Started(finished_run, *words, address="nonsense").end()
+    assert code == 2, err
+    assert err.splitlines()[-3:] == [
+        "error: Ray: Invalid address format: nonsense",
+        "expected: the cluster that RAY_ADDRESS names, or a machine on which Ray can start one",
+        "try: ray status, or do without --engine ray",
+    ]
+    assert not (tmp_path / "out.csv").exists()
 
 
 def classified(config: PredictConfig, ranges: list[dict[str, object]]) -> list[dict[str, object]]:

@@ -186,7 +186,11 @@ def _given(
 
 @contextmanager
 def _cluster() -> Iterator[None]:
-    """Connect to a cluster, or start one on this machine that ends with the block."""
+    """Connect to a cluster, or start one on this machine that ends with the block.
+
+    Raises:
+        RunError: neither works.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
     # Ray Data warns of its own way to start actors, on standard error, whatever is asked for.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -196,7 +200,14 @@ def _cluster() -> Iterator[None]:
     if ray.is_initialized():  # by the program that called us
         yield
         return
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # of many classes, the most general one among them
+        raise RunError(
+            f"Ray: {str(error).strip().splitlines()[0]}",
+            expected="the cluster that RAY_ADDRESS names, or a machine on which Ray can start one",
+            remedy="ray status, or do without --engine ray",
+        ) from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # else it tells its plan
     try:
         yield
