@@ -194,6 +194,20 @@ def test_columns_that_predict_appends_may_not_be_there_already(
     assert not (tmp_path / "second.csv").exists()
 
 
+def test_an_output_that_cannot_be_written_is_told_before_the_model_is_read(
+    lasttoken: Command, tmp_path: Path
+) -> None:
+    source, target = write_input(tmp_path / "in.csv"), tmp_path / "out.csv"
+    target.write_text("precious")
+    (tmp_path / "config.json").write_text("no model")
+    check_refused(
+        lasttoken("predict", tmp_path, source, "--output", target),
+        found=f"{target}: exists already",
+        expected="an output file that does not exist yet",
+        remedy="--overwrite, or another name",
+    )
+
+
 def test_an_existing_output_is_replaced_only_with_overwrite(
     predict: Command, tmp_path: Path
 ) -> None:

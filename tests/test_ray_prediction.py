@@ -25,6 +25,7 @@ from lasttoken.events import ignore
 
 NUM_ROWS = 20_000
 BAD_ROW = 7_000  # of the table that has one
+FP32 = ("--precision", "fp32")
 
 
 def write(path: Path, num_rows: int = NUM_ROWS, bad: int | None = None) -> Path:
@@ -41,21 +42,21 @@ def write(path: Path, num_rows: int = NUM_ROWS, bad: int | None = None) -> Path:
 
 @pytest.fixture
 def predict(lasttoken: Command, finished_run: Path) -> Command:
-    return lambda *words: lasttoken("predict", finished_run, *words, "--precision", "fp32")
+    return lambda *words: lasttoken("predict", finished_run, *words, *FP32)
 
 
 class Started:
     """A command of ours in a process of its own, with one thread and two cores for Ray."""
 
-    def __init__(self, *words: object) -> None:
+    def __init__(self, *words: object, address: str = "") -> None:
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(sys.path),
             "OMP_NUM_THREADS": "1",
-            "RAY_ADDRESS": "",
+            "RAY_ADDRESS": address,
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "lasttoken", "predict", *map(str, words), "--precision", "fp32"],
+            [sys.executable, "-m", "lasttoken", "predict", *map(str, words)],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -95,7 +96,7 @@ def _ancestors(process: int) -> list[int]:
 
 
 def by_one_process(run: Path, target: Path, *words: object) -> bytes:
-    code, err = Started(run, *words, "--output", target).end()
+    code, err = Started(run, *words, "--output", target, *FP32).end()
     assert code == 0, err
     return target.read_bytes()
 
@@ -110,7 +111,7 @@ def test_two_workers_one_of_them_killed_give_the_file_of_one_process(
     expected = by_one_process(finished_run, tmp_path / "one.parquet", *paths)
     target = tmp_path / "many.parquet"
     started = Started(finished_run, *paths, "--output", target, "--engine", "ray",
-                      "--num-workers", 2)  # fmt: skip
+                      "--num-workers", 2, *FP32)  # fmt: skip
     killed = None
     while started.is_running and killed is None:
         workers = started.workers()
@@ -135,7 +136,8 @@ def test_a_bad_row_is_told_as_by_one_process(finished_run: Path, tmp_path: Path)
     pytest.importorskip("ray")
     source = write(tmp_path / "in.parquet", 9_000, BAD_ROW)
     target = tmp_path / "out.csv"
-    code, err = Started(finished_run, source, "--output", target, "--engine", "ray").end()
+    by_ray = ("--output", target, "--engine", "ray", *FP32)
+    code, err = Started(finished_run, source, *by_ray).end()
     assert code == 2, err
     assert err.splitlines()[-3:] == [
         f"error: {source}: row 7,001, column 'text': no value (null)",
@@ -145,10 +147,24 @@ def test_a_bad_row_is_told_as_by_one_process(finished_run: Path, tmp_path: Path)
     assert not target.exists()
     words = (source, "--skip-bad-rows")
     expected = by_one_process(finished_run, tmp_path / "one.csv", *words)
-    code, err = Started(finished_run, *words, "--output", target, "--engine", "ray").end()
+    code, err = Started(finished_run, *words, *by_ray).end()
     assert code == 0, err
     assert f"warning: {source}: 1 bad row skipped; first row 7,001" in err
     assert target.read_bytes() == expected
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_not_there_is_told(finished_run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    words = (write(tmp_path / "in.parquet", 3), "--output", tmp_path / "out.csv", "--engine", "ray")
+    code, err = Started(finished_run, *words, address="nonsense").end()
+    assert code == 2, err
+    assert err.splitlines()[-3:] == [
+        "error: Ray: Invalid address format: nonsense",
+        "expected: the cluster that RAY_ADDRESS names, or a machine on which Ray can start one",
+        "try: ray status, or do without --engine ray",
+    ]
+    assert not (tmp_path / "out.csv").exists()
 
 
 def classified(config: PredictConfig, ranges: list[dict[str, object]]) -> list[dict[str, object]]:
@@ -159,7 +175,8 @@ def classified(config: PredictConfig, ranges: list[dict[str, object]]) -> list[d
     rows = []
     for each in ranges:
         batch = {key: np.array([value]) for key, value in each.items()}
-        rows += received.rows_of(work(batch).to_pylist())
+        for table in work(batch):
+            rows += received.rows_of(table.to_pylist())
     assert all(list(row) == list(job.columns) for row in rows)
     rows.append({"skipped": {file: each.text for file, each in received.skipped.items()}})
     return rows
@@ -210,7 +227,8 @@ def test_a_worker_with_other_weights_is_refused(
     other = replace(job, context={**job.context, "weights": "0" * 64})
     batch = {key: np.array([value]) for key, value in
              worker.divide(config.input, (30,), 30)[0].items()}  # fmt: skip
-    given = worker.RangeClassifier(other)(batch).to_pylist()
+    (table,) = worker.RangeClassifier(other)(batch)
+    given = table.to_pylist()
     assert "weights" in json.loads(given[0]["lasttoken:message"])["error"][0]
     with pytest.raises(RunError) as caught:
         worker.Received().rows_of(given)

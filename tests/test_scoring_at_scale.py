@@ -16,6 +16,7 @@ from conftest import Command, check_refused
 from lasttoken.cli.screen import Screen
 from lasttoken.config import PredictConfig
 from lasttoken.events import Event, Progress
+from lasttoken.runs.predict import RowProgress
 from test_predict_command import TEXTS, read_output, write_input
 
 
@@ -152,7 +153,9 @@ def test_a_pipe_has_no_shards(predict: Command) -> None:
     )
 
 
-HOSTILE = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "'=x", "a=1", "", " =1", '="a",b']
+WOULD_COMPUTE = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\n=x", "\0=x", "\uff1d1", "\uff0b1",
+                 "\uff0d1", "\uff201", '="a",b']  # fmt: skip
+HOSTILE = [*WOULD_COMPUTE, "'=x", "a=1", "", " =1"]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
@@ -166,7 +169,7 @@ def test_cells_that_a_spreadsheet_would_compute_are_made_text_on_request(
         assert predict(source, "--output", tmp_path / f"{name}{suffix}", *words).code == 0
     exact, safe = (read_output(tmp_path / f"{name}{suffix}") for name in ("exact", "safe"))
     assert [row["text"] for row in exact] == HOSTILE
-    expected = [f"'{cell}" if cell[:1] in tuple("=+-@\t\r") else cell for cell in HOSTILE]
+    expected = [f"'{cell}" if cell in WOULD_COMPUTE else cell for cell in HOSTILE]
     assert [row["text"] for row in safe] == expected
     assert next(iter(safe[0])) == "'=cmd|' /C calc'!A1"
     with (tmp_path / f"safe{suffix}").open(newline="") as file:
@@ -220,6 +223,19 @@ def test_progress_tells_how_many_rows_there_are_about(
         assert event.is_estimate
         assert event.total == pytest.approx(4000, rel=0.9 if event.done < 1500 else 0.35)
         assert event.done < event.total
+
+
+def test_progress_counts_rows_though_a_model_counts_windows() -> None:
+    told: list[Event] = []
+    progress = RowProgress(None, lambda: 0.5, told.append)
+    for _ in range(2):
+        progress.begin_chunk(10)
+        for done in (12, 30):
+            progress.inside_chunk(Progress("predict", done, 30, "texts"))
+        progress.end_chunk(10)
+    progress.end()
+    numbers = [(event.done, event.total) for event in told if isinstance(event, Progress)]
+    assert numbers == [(0, 20), (4, 20), (10, 20), (10, 40), (14, 40), (20, 40), (20, 20)]
 
 
 def test_the_time_left_is_told_from_the_estimate(

@@ -144,18 +144,25 @@ def place_folder(new: Path, path: Path) -> None:
     """
     for file in sorted(new.rglob("*")):
         if file.is_file():
-            descriptor = os.open(file, os.O_RDWR)  # as Windows wants it
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            _sync_file(file)
     _sync_folder(new)
     os.replace(new, path)
     _sync_folder(path.parent)
 
 
+def place_file(new: Path, path: Path) -> None:
+    """Do so with a file.
+
+    Raises:
+        OSError: as the system says.
+    """
+    _sync_file(new)
+    os.replace(new, path)
+    _sync_folder(path.parent)
+
+
 def replace_folder(new: Path, path: Path) -> None:
-    """Do so in the place of an earlier folder, if there is one: it stays until then.
+    """Place a folder where there may be an earlier one, which stays until then.
 
     Killed in between, the earlier one is left under another name, until this is done again.
 
@@ -279,6 +286,15 @@ def _remove_files(folder: Path) -> None:
     for file in sorted(folder.iterdir()):
         os.unlink(file)
     os.rmdir(folder)
+
+
+def _sync_file(path: Path) -> None:
+    """Wait until the disk has all of a file."""
+    descriptor = os.open(path, os.O_RDWR)  # as Windows wants it
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -180,7 +180,7 @@ CORPUS: dict[str, Loads | Fails] = {
     ),
     "a column named twice": Fails(
         b"text,label,text\ngood,pos,x\nbad,neg,y\n",
-        "the first line names 'text' 2 times",
+        "2 columns are named 'text'",
         "rename one of them",
     ),
     "a broken line of names": Fails(

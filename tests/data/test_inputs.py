@@ -115,6 +115,20 @@ def test_columns_may_stand_in_another_order_but_must_be_the_same(tmp_path: Path)
         Inputs([str(first), str(third)])
 
 
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [("", "the file is empty"), ("text\n", "no rows below the column names")],
+)
+def test_a_file_without_rows_among_others_is_told_before_any_row(
+    tmp_path: Path, content: str, found: str
+) -> None:
+    first, empty = write(tmp_path / "a.csv", ["x"]), tmp_path / "b.csv"
+    empty.write_text(content)
+    with pytest.raises(DatasetError) as caught:
+        Inputs([str(first), str(empty)])
+    assert caught.value.found == f"{empty}: {found}"
+
+
 def test_standard_input_can_be_named_once(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="standard input is named twice"):
         Inputs(["-", "-"])

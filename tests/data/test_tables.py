@@ -126,7 +126,7 @@ def test_rows_are_streamed_not_held(tmp_path: Path) -> None:
     [
         ("", "the file is empty"),
         ("text,label\n", "no rows below the column names"),
-        ("text,text\na,b\n", "names 'text' 2 times"),
+        ("text,text\na,b\n", "2 columns are named 'text'"),
         (b"PK\x03\x04rest", "zip archive or an .xlsx"),
         (b"\x1f\x8brest", "gzip"),
         (b"PAR1rest", "Parquet"),
@@ -192,6 +192,30 @@ def test_an_unknown_extension_is_told(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_parquet_is_told(tmp_path: Path) -> None:
     assert "no Parquet file" in fault(write(tmp_path, "text,label\n", "data.parquet")).found
+
+
+def test_a_parquet_file_with_two_columns_of_one_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "data.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], ["text", "text"]), path)
+    error = fault(path)
+    assert error.found == f"{path}: 2 columns are named 'text'"
+    assert error.remedy == "rename one of them in the program that wrote the file"
+
+
+def test_a_damaged_row_group_is_told_behind_the_rows_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "data.parquet"
+    texts = [f"text {n}" for n in range(3000)]
+    pq.write_table(pa.table({"text": texts}), path, row_group_size=1500, use_dictionary=False)
+    place = pq.read_metadata(path).row_group(1).column(0).data_page_offset
+    content = bytearray(path.read_bytes())
+    content[place + 200 : place + 400] = b"\xff" * 200
+    path.write_bytes(content)
+    rows = iter(iter_rows(str(path)))
+    assert [next(rows)[0] for _ in range(1024)] == list(range(1, 1025))  # a batch
+    with pytest.raises(DatasetError) as caught:
+        next(rows)
+    assert caught.value.found.startswith(f"{path}: damaged behind row 1,024: ")
+    assert caught.value.remedy == "write or copy the file again"
 
 
 @pytest.mark.parametrize(

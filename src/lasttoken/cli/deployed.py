@@ -33,9 +33,8 @@ def run_predict_command(config: PredictConfig, screen: Screen, command: Sequence
 
     locate_prediction(config)
     if config.engine == "ray":
-        from lasttoken.deploy.ray import require_ray, run_ray_prediction
+        from lasttoken.deploy.ray import run_ray_prediction
 
-        require_ray()
         outcome = run_ray_prediction(config, on_event=screen)
     else:
         from lasttoken.deploy.opening import opener_of

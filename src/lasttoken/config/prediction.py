@@ -23,7 +23,7 @@ TextPairColumn = Annotated[str | None, Doc("column that holds a second text [as 
 class PredictConfig:
     """Classify texts: labels and probabilities beside the input's own columns."""
 
-    run: Annotated[str, Doc("run folder or model folder")]
+    run: Annotated[str, Doc("run folder, model folder or exported folder")]
     input: Annotated[
         tuple[str, ...],
         Doc("a .csv/.tsv/.jsonl/.parquet file, a file of plain lines, or -; or several files"),

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator
 
 from lasttoken.data.files import Reach, read_lines, shown_name
-from lasttoken.data.rows import Record, Table
+from lasttoken.data.rows import Record, Table, refuse_doubled
 from lasttoken.errors import DatasetError
 from lasttoken.events import EventCallback, Note
 
@@ -50,13 +50,7 @@ def open_delimited(
             expected="column names, such as text,label",
             remedy="mend the quotes in the first line of the file",
         ) from error
-    doubled = sorted({column for column in columns if columns.count(column) > 1})
-    if doubled:
-        raise DatasetError(
-            f"{name}: the first line names {doubled[0]!r} {columns.count(doubled[0])} times",
-            expected="column names that differ",
-            remedy="rename one of them in the first line of the file",
-        )
+    refuse_doubled(name, columns, "in the first line of the file")
     records = _delimited_records(name, reader, columns, delimiter)
     return Table(name, columns, records, share_read=reach.share, close=lines.close)
 

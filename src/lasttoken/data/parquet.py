@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lasttoken.data.files import open_seekable, shown_name
-from lasttoken.data.rows import Record, Row, Table
+from lasttoken.data.rows import Record, Row, Table, refuse_doubled
 from lasttoken.errors import DatasetError
 
 _BATCH_ROWS = 1024
@@ -28,6 +28,11 @@ def open_parquet(path: str) -> Table:
     source = open_seekable(path)
     try:
         file = pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+        columns: list[str] = list(file.schema_arrow.names)
+        refuse_doubled(name, columns, "in the program that wrote the file")
+    except DatasetError:
+        source.close()
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:
         source.close()
         raise DatasetError(
@@ -35,11 +40,21 @@ def open_parquet(path: str) -> Table:
             expected="a complete Parquet file",
             remedy="check that the file was written completely, or rename it after its format",
         ) from error
-    columns: list[str] = list(file.schema_arrow.names)
 
     def records(start: int) -> Iterator[Record]:
         groups, number = _groups_from(file.metadata, start)
-        for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=groups):
+        batches = file.iter_batches(batch_size=_BATCH_ROWS, row_groups=groups)
+        while True:
+            try:
+                batch = next(batches, None)
+            except (pa.ArrowException, OSError) as error:
+                raise DatasetError(
+                    f"{name}: damaged behind row {number:,}: {str(error).splitlines()[0]}",
+                    expected="a Parquet file as it was written",
+                    remedy="write or copy the file again",
+                ) from error
+            if batch is None:
+                return
             fresh = batch.slice(max(0, start - number))
             number += len(batch) - len(fresh)
             values = [column.to_pylist() for column in fresh.columns]

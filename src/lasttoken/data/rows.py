@@ -204,3 +204,23 @@ def null_cell(name: str, number: int, column: str) -> DatasetError:
         expected="a value in every row",
         remedy="fill the cell, or give --skip-bad-rows",
     )
+
+
+def refuse_doubled(name: str, columns: Sequence[str], where: str) -> None:
+    """Refuse columns of which two have one name: a row could hold only one of them.
+
+    Args:
+        name: of the table, for messages.
+        columns: their names.
+        where: they can be renamed.
+
+    Raises:
+        DatasetError: two have one name.
+    """
+    doubled = sorted({column for column in columns if columns.count(column) > 1})
+    if doubled:
+        raise DatasetError(
+            f"{name}: {columns.count(doubled[0])} columns are named {doubled[0]!r}",
+            expected="column names that differ",
+            remedy=f"rename one of them {where}",
+        )

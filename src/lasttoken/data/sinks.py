@@ -15,8 +15,9 @@ from lasttoken.data.parquet import arrow_schema
 
 Rows = Sequence[Mapping[str, object]]
 
-# What a spreadsheet takes for the start of a formula (OWASP, "CSV Injection").
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# What a spreadsheet takes for the start of a formula, or skips in front of one: OWASP, "CSV
+# Injection", and ASVS 1.2.10. The last four are the full-width forms of the first.
+FORMULA_STARTS = (*"=+-@", *"\t\r\n\0", *"\uff1d\uff0b\uff0d\uff20")
 
 # A row group of Parquet ends at so many rows, or characters of text: its rows are held until
 # then, and what the file's end tells of each group is held until the end.

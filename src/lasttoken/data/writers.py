@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import IO, Any
 
 from lasttoken.data.sinks import SINKS, DelimitedSink, Form, Rows, Sink
 from lasttoken.data.tables import FORMAT_OF
-from lasttoken.durable import name_beside
+from lasttoken.durable import name_beside, place_file
 from lasttoken.errors import ConfigError, RunError
 
 
@@ -95,7 +94,7 @@ class RowWriter:
             if sink is not None:
                 sink.close()
             if kind is None and self._path is not None and self._temporary is not None:
-                _put_in_place(self._temporary, self._path)
+                place_file(self._temporary, self._path)
         except OSError as fault:
             if self._path is None and isinstance(fault, BrokenPipeError):
                 raise  # for the command line to judge
@@ -116,11 +115,23 @@ def open_writer(
     """Return a writer for `path`, or for standard output (CSV) if it is None; see `RowWriter`.
 
     Raises:
+        ConfigError: as `check_output`.
+        RunError: as `check_output`.
+    """
+    check_output(path, overwrite=overwrite)
+    target = None if path is None else Path(path).expanduser()
+    return RowWriter(target, columns, kinds=kinds, spreadsheet_safe=spreadsheet_safe)
+
+
+def check_output(path: str | None, *, overwrite: bool) -> None:
+    """Check that a table can be written to `path`; None is standard output.
+
+    Raises:
         ConfigError: the extension names no table format.
         RunError: the file exists and `overwrite` is False, or its folder does not exist.
     """
     if path is None:
-        return RowWriter(None, columns, spreadsheet_safe=spreadsheet_safe)
+        return
     target = Path(path).expanduser()
     if FORMAT_OF.get(target.suffix.lower()) not in SINKS:
         raise ConfigError(
@@ -146,7 +157,6 @@ def open_writer(
             expected="an existing folder",
             remedy=f"mkdir -p {target.parent}",
         )
-    return RowWriter(target, columns, kinds=kinds, spreadsheet_safe=spreadsheet_safe)
 
 
 def write_table(path: str | Path, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -164,7 +174,7 @@ def write_table(path: str | Path, columns: Mapping[str, Sequence[Any]]) -> None:
         pq.write_table(
             pa.table({name: list(values) for name, values in columns.items()}), temporary
         )
-        _put_in_place(temporary, target)
+        place_file(temporary, target)
     except OSError as error:
         raise _cannot_write(target, error) from error
     finally:
@@ -177,12 +187,6 @@ def _standard_output() -> IO[str]:
         return sys.stdout
     sys.stdout.flush()
     return io.TextIOWrapper(buffer, encoding="utf-8", newline="")
-
-
-def _put_in_place(temporary: Path, path: Path) -> None:
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def _cannot_write(path: Path | None, error: OSError) -> RunError:

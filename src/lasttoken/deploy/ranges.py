@@ -7,7 +7,7 @@ skipped, goes home in rows of their own, because of an exception in a worker the
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,23 +71,28 @@ class RangeClassifier:
         self._job = job
         self._rows: RowClassifier | None = None
 
-    def __call__(self, ranges: Mapping[str, NDArray[Any]]) -> Any:  # noqa: ANN401 - an Arrow table
-        """Return the rows of some ranges with their answers, and messages for `Received`.
+    def __call__(self, ranges: Mapping[str, NDArray[Any]]) -> Iterator[Any]:
+        """Yield Arrow tables: the rows of some ranges with their answers, a chunk at a time.
+
+        Messages for `Received` stand between the rows.
 
         Args:
             ranges: for each field of a range its values.
         """
-        job = self._job
-        given: list[dict[str, Any]] = []
+        columns = (*self._job.columns, _MESSAGE)
+        empty = dict.fromkeys(columns)
+        for given in self._classify(ranges):
+            rows = [{**empty, **row} for row in given]
+            yield arrow_table(rows, columns, self._job.kinds)
+
+    def _classify(self, ranges: Mapping[str, NDArray[Any]]) -> Iterator[list[dict[str, Any]]]:
         try:
             for path, start, stop in zip(*(ranges[field] for field in _FIELDS), strict=True):
-                given += self._classify(str(path), range(int(start), int(stop)))
+                yield from self._classify_range(str(path), range(int(start), int(stop)))
         except LastTokenError as error:
-            given = [_message(error=(error.found, error.expected, error.remedy))]
-        empty = dict.fromkeys((*job.columns, _MESSAGE))
-        return arrow_table([{**empty, **row} for row in given], (*job.columns, _MESSAGE), job.kinds)
+            yield [_message(error=(error.found, error.expected, error.remedy))]
 
-    def _classify(self, path: str, places: range) -> list[dict[str, Any]]:
+    def _classify_range(self, path: str, places: range) -> Iterator[list[dict[str, Any]]]:
         self._rows = rows = self._rows or _open(self._job)
         events: list[Event] = []
         reader = iter_rows(
@@ -97,14 +102,12 @@ class RangeClassifier:
             rows=places,
             on_event=events.append,
         ).require(*rows.text_columns)
-        given: list[dict[str, Any]] = []
         for chunk in chunks((row for _, row in reader), rows.text_columns):
             texts = rows.tokenize(chunk)
-            given += rows.append(chunk, texts, rows.answer(texts))
-        skipped = [event for event in events if isinstance(event, BadRows)]
-        return given + [
-            _message(skipped=(each.file, each.count, each.rows, each.text)) for each in skipped
-        ]
+            yield rows.append(chunk, texts, rows.answer(texts))
+        for event in events:
+            if isinstance(event, BadRows):
+                yield [_message(skipped=(event.file, event.count, event.rows, event.text))]
 
 
 class Received:

@@ -16,33 +16,22 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lasttoken.config import PredictConfig
+from lasttoken.data.inputs import Inputs, count_all
+from lasttoken.data.writers import open_writer
+from lasttoken.deploy.opening import opener_of
+from lasttoken.deploy.ranges import RangeClassifier, RangeJob, Received, divide
 from lasttoken.errors import ConfigError, RunError
 from lasttoken.events import EventCallback, Note
-
-if TYPE_CHECKING:  # torch comes with these: the command line asks for Ray before
-    from lasttoken.deploy.ranges import RangeJob
-    from lasttoken.runs.predict import PredictOutcome
+from lasttoken.model.location import is_exported
+from lasttoken.runs.predict import TEXTS_PER_CHUNK, PredictOutcome, RowProgress, add_rows
+from lasttoken.runs.row_classifier import make_row_classifier
 
 _ROWS_PER_RANGE = 20_000  # at most: some minutes of work, which a dying worker may cost
 _RANGES_PER_WORKER = 8  # at least, where there are rows enough: none waits long for the others
 _ROWS_PER_WRITE = 2_000
-
-
-def require_ray() -> None:
-    """Check that Ray is installed, without importing it.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    if importlib.util.find_spec("ray") is None:
-        raise ConfigError(
-            "--engine ray: the package ray is not installed",
-            expected="the extra: lasttoken[ray]",
-            remedy="pip install 'lasttoken[ray]'",
-        )
 
 
 def run_ray_prediction(config: PredictConfig, *, on_event: EventCallback) -> PredictOutcome:
@@ -52,14 +41,10 @@ def run_ray_prediction(config: PredictConfig, *, on_event: EventCallback) -> Pre
     started for this command. Run and inputs must have the same paths on every node.
 
     Raises:
-        LastTokenError: the run, the input or the output is not as described, or the cluster ends;
-            nothing is left under the output's name.
+        LastTokenError: Ray is not installed, the run, the input or the output is not as described,
+            or the cluster ends; nothing is left under the output's name.
     """
-    from lasttoken.data.inputs import count_all
-    from lasttoken.data.writers import open_writer
-    from lasttoken.deploy.ranges import Received, divide
-    from lasttoken.runs.predict import TEXTS_PER_CHUNK, PredictOutcome, RowProgress, add_rows
-
+    _require_ray()
     config = replace(
         config, run=_everywhere(config.run), input=tuple(map(_everywhere, config.input))
     )
@@ -94,18 +79,26 @@ def run_ray_prediction(config: PredictConfig, *, on_event: EventCallback) -> Pre
     return outcome
 
 
+def _require_ray() -> None:
+    """Check that Ray is installed, without importing it.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise ConfigError(
+            "--engine ray: the package ray is not installed",
+            expected="the extra: lasttoken[ray]",
+            remedy="pip install 'lasttoken[ray]'",
+        )
+
+
 def _prepare(config: PredictConfig, on_event: EventCallback) -> RangeJob:
     """Load the model once here, check everything, and decide what workers must not guess.
 
     Raises:
         LastTokenError: the run, the input or a setting is not as described.
     """
-    from lasttoken.data.inputs import Inputs
-    from lasttoken.deploy.opening import opener_of
-    from lasttoken.deploy.ranges import RangeJob
-    from lasttoken.model.location import is_exported
-    from lasttoken.runs.row_classifier import make_row_classifier
-
     # Only columns and first rows are looked at here: bad rows are for the workers to tell.
     inputs = Inputs(config.input, format="parquet", skip_bad_rows=True)
     inputs.close()
@@ -165,8 +158,6 @@ def _given(
     import ray.data
     import ray.exceptions
 
-    from lasttoken.deploy.ranges import RangeClassifier
-
     context = ray.data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
@@ -195,7 +186,11 @@ def _given(
 
 @contextmanager
 def _cluster() -> Iterator[None]:
-    """Connect to a cluster, or start one on this machine that ends with the block."""
+    """Connect to a cluster, or start one on this machine that ends with the block.
+
+    Raises:
+        RunError: neither works.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
     # Ray Data warns of its own way to start actors, on standard error, whatever is asked for.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -205,7 +200,14 @@ def _cluster() -> Iterator[None]:
     if ray.is_initialized():  # by the program that called us
         yield
         return
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # of many classes, the most general one among them
+        raise RunError(
+            f"Ray: {str(error).strip().splitlines()[0]}",
+            expected="the cluster that RAY_ADDRESS names, or a machine on which Ray can start one",
+            remedy="ray status, or do without --engine ray",
+        ) from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # else it tells its plan
     try:
         yield

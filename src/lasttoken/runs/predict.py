@@ -148,20 +148,21 @@ class RowProgress:
         on_event: EventCallback,
     ) -> None:
         self._num_rows, self._share_read, self._on_event = num_rows, share_read, on_event
-        self._done = 0
+        self._done = self._chunk = 0
         self._total: int | None = None
 
     def begin_chunk(self, num_rows: int) -> None:
         """Tell that a chunk of rows was read, and will be computed."""
+        self._chunk = num_rows
         share = self._share_read()
         read = self._done + num_rows
         self._total = self._num_rows or (round(read / share) if share else None)
         self._tell(0)
 
     def inside_chunk(self, event: Event) -> None:
-        """Tell how far the chunk is that is being computed."""
-        if isinstance(event, Progress) and event.phase == "predict":
-            self._tell(event.done)
+        """Tell how far the chunk is that is being computed, in whatever unit it is told."""
+        if isinstance(event, Progress) and event.phase == "predict" and event.total:
+            self._tell(event.done * self._chunk // event.total)
 
     def end_chunk(self, num_rows: int) -> None:
         """Count a chunk as done."""

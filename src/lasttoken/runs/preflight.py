@@ -14,6 +14,7 @@ from lasttoken.config import (
 )
 from lasttoken.data.files import STDIN, find_path
 from lasttoken.data.readers import locate_data
+from lasttoken.data.writers import check_output
 from lasttoken.launch import process_rank, refuse_sharding
 from lasttoken.model.location import is_exported, model_folder
 from lasttoken.model.sources import locate_model
@@ -74,16 +75,17 @@ def locate_evaluation(config: EvaluateConfig) -> None:
 
 
 def locate_prediction(config: PredictConfig) -> None:
-    """Check the run, then the input; read and write nothing.
+    """Check the run, then the input, then the output; read and write nothing.
 
     Raises:
-        LastTokenError: one of them is missing.
+        LastTokenError: one of them is missing, or the output cannot be written.
     """
     if not is_exported(config.run):
         model_folder(config.run)
     for path in config.input:
         if path != STDIN:
             find_path(path)
+    check_output(config.output, overwrite=config.overwrite)
 
 
 def locate_export(config: ExportConfig) -> None:
