@@ -359,23 +359,6 @@ def test_info_tells_the_model_and_the_limits_but_no_path(
     assert str(finished_run) not in response.text
 
 
-def test_a_model_that_cannot_weigh_words_says_so(fresh: TextClassifier) -> None:
-    async def run() -> tuple[httpx.Response, httpx.Response, httpx.Response]:
-        with serving(fresh) as (service, events):
-            service.model.can_explain = False
-            async with asking(service, events) as client:
-                return (
-                    await client.post("/classify", json={"texts": ["x"], "explain": True}),
-                    await client.post("/classify", json={"texts": ["x"]}),
-                    await client.get("/info"),
-                )
-
-    explained, plain, info = asyncio.run(run())
-    check_fault(explained, 422, "invalid_request", "cannot weigh words")
-    assert plain.status_code == 200
-    assert info.json()["can_explain"] is False
-
-
 def test_metrics_count_requests_texts_tokens_and_batches(classifier: TextClassifier) -> None:
     async def talk(client: httpx.AsyncClient) -> str:
         await client.post("/classify", json={"texts": ["ab", "abc"]})

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served import Hold, soon
+from served import Hold, served, soon
 
 from conftest import Command
 from lasttoken import TextClassifier
@@ -26,7 +26,6 @@ from lasttoken.deploy.serving import server
 from lasttoken.deploy.serving.app import create_app
 from lasttoken.deploy.serving.limits import Limits
 from lasttoken.deploy.serving.opening import bind, is_loopback, open_access
-from lasttoken.deploy.serving.packed import PackedModel
 from lasttoken.deploy.serving.service import Service
 from lasttoken.errors import ConfigError
 from lasttoken.events import Event, Note
@@ -39,7 +38,7 @@ def run(classifier: TextClassifier, talk: Talk, **settings: Any) -> tuple[int, l
     """Serve while `talk` does, then send SIGTERM; return the exit code and what was told."""
     config = ServeConfig(run="", **settings)
     events: list[Event] = []
-    model = PackedModel(classifier, name="tiny")
+    model = served(classifier)
 
     async def both() -> int:
         service = Service(model, server.limits_of(config, model), on_event=events.append)
@@ -390,7 +389,7 @@ def test_the_dockerfile_serves_as_nobody_by_a_command_that_parses() -> None:
     assert lines["EXPOSE"] == str(config.port)
 
 
-def test_the_server_knows_no_torch_but_through_its_model() -> None:
+def test_the_server_itself_knows_no_torch() -> None:
     program = (
         "import sys, lasttoken.deploy.serving.server as server; "
         "print([name for name in ('torch', 'transformers') if name in sys.modules])"

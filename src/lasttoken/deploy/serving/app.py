@@ -172,7 +172,6 @@ def _add_probes(app: FastAPI, service: Service, metrics: Metrics) -> None:
         limits = service.limits
         return {
             **service.model.facts,
-            "can_explain": service.model.can_explain,
             "limits": {
                 "max_body_bytes": limits.max_body_bytes,
                 "max_texts": limits.max_texts,

@@ -119,7 +119,6 @@ def parse_body(body: bytes, limits: Limits, model: ServedModel) -> ClassifyReque
         asked = request_model(model.num_members).model_validate_json(body)
     except ValidationError as error:
         raise _as_refusal(error) from None
-    _check_explain(asked, model)
     _check_pairs(asked)
     _check_amount(asked, limits)
     return asked
@@ -198,17 +197,6 @@ def _place(location: Sequence[int | str]) -> str:
         for part in location
     ]
     return "".join(parts) or "the body"
-
-
-def _check_explain(asked: ClassifyRequest, model: ServedModel) -> None:
-    if asked.explain and not model.can_explain:
-        raise RequestError(
-            422,
-            "invalid_request",
-            "explain: this model cannot weigh words",
-            expected='"explain": false',
-            remedy="serve the run that it was exported from",
-        )
 
 
 def _check_pairs(asked: ClassifyRequest) -> None:

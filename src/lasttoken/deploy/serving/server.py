@@ -21,13 +21,18 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lasttoken.config.serving import ServeConfig
+from lasttoken.deploy.opening import opener_of
 from lasttoken.deploy.serving.app import create_app
 from lasttoken.deploy.serving.limits import CHARACTERS_PER_TOKEN, HEAD_SECONDS, Limits
 from lasttoken.deploy.serving.model import ServedModel
-from lasttoken.deploy.serving.opening import address_of, bind, open_access
+from lasttoken.deploy.serving.opening import (
+    address_of,
+    bind,
+    name_of_model,
+    open_access,
+)
 from lasttoken.deploy.serving.service import Service
 from lasttoken.events import EventCallback, Note
-from lasttoken.model.location import model_folder
 
 _TICK = 0.05  # seconds between two looks at whether the model is ready, or dead
 _CLOSING_SECONDS = 2  # for responses that are on their way when everything is answered
@@ -36,29 +41,20 @@ _CLOSING_SECONDS = 2  # for responses that are on their way when everything is a
 def run_server(config: ServeConfig, *, on_event: EventCallback) -> int:
     """Serve until a signal ends it; return the exit code.
 
+    Args:
+        config: as `settle_model` returns it.
+        on_event: told where it serves, and of faults.
+
     Raises:
         LastTokenError: the run, the address or the key is not as described.
     """
-    model_folder(config.run)  # told before anything is opened
     access = open_access(config.host, config.api_key_file)
     with contextlib.closing(bind(config.host, config.port)) as listener:
-        model = open_model(config, on_event=on_event)
+        opened = opener_of(config.run)(config, on_event)
+        model = ServedModel(opened, name=name_of_model(config.run))
         service = Service(model, limits_of(config, model), on_event=on_event)
         app = create_app(service, access, on_event=on_event)
         return asyncio.run(_serve(service, app, listener, on_event))
-
-
-def open_model(config: ServeConfig, *, on_event: EventCallback) -> ServedModel:
-    """Load the model that the settings name.
-
-    Raises:
-        LastTokenError: it cannot be loaded.
-    """
-    from lasttoken.deploy.serving.packed import load_packed  # brings torch
-
-    return load_packed(
-        config.run, precision=config.precision, device=config.device, on_event=on_event
-    )
 
 
 def limits_of(config: ServeConfig, model: ServedModel) -> Limits:

@@ -91,7 +91,6 @@ async function meet() {
   at("about").append(`. Texts are ${reads} ${count(max_length, "token")}.`);
   if (text_pairs) at("texts-label").textContent = "Texts, one a line: a text, a tab, its second text";
   at("for-what").textContent = task === "regression" ? "a larger number" : "the label";
-  at("explain").parentElement.hidden = !state.info.can_explain;
   at("go").disabled = false;
   blame(null);
 }
@@ -211,7 +210,7 @@ async function classify() {
   } catch (fault) {
     return blame(fault);
   }
-  const explain = at("explain").checked && state.info.can_explain;
+  const explain = at("explain").checked;
   state.abort = new AbortController();
   Object.assign(state, {texts, answers: [], drawn: 0});
   at("list").replaceChildren();
