@@ -140,7 +140,8 @@ async def _while_wanted(
     finally:
         for task in (answering, leaving):
             task.cancel()
-        await asyncio.wait((answering, leaving))
+        # Whatever they raise now is for nobody; left alone, asyncio would log it.
+        await asyncio.gather(answering, leaving, return_exceptions=True)
 
 
 async def _departure(request: Request) -> None:

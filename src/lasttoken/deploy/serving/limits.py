@@ -9,9 +9,6 @@ from dataclasses import dataclass
 # Text Embeddings Inference cuts at the same number.
 CHARACTERS_PER_TOKEN = 250
 
-# Objects and arrays inside one another; a request needs two.
-MAX_JSON_DEPTH = 8
-
 # A connection has so long to send the whole head of a request.
 HEAD_SECONDS = 10.0
 

@@ -62,6 +62,7 @@ def limits_of(config: ServeConfig, model: ServedModel) -> Limits:
     return Limits(
         max_body_bytes=config.max_body_bytes,
         max_texts=config.max_texts,
+        max_bytes_at_hand=max(Limits.max_bytes_at_hand, config.max_body_bytes),
         max_characters=config.max_characters or CHARACTERS_PER_TOKEN * model.max_length,
         max_waiting=config.max_waiting,
         request_seconds=config.request_seconds,
