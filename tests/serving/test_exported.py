@@ -121,7 +121,10 @@ def test_words_of_an_export_in_int8_are_what_it_says_itself_without_them(
     "reading",
     [
         {"has_pairs": True, "long": "cut-middle", "max_length": 24},
-        {"long": "windows", "max_length": 20, "template": "R: {text}\n"},
+        pytest.param(
+            {"long": "windows", "max_length": 20, "template": "R: {text}\n"},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["pairs", "windows"],
 )
@@ -150,6 +153,7 @@ def test_pairs_and_windows_are_read_as_offline(reading: dict[str, Any], tmp_path
         )
 
 
+@pytest.mark.slow
 def test_sets_of_labels_are_given_from_their_thresholds_on(tmp_path: Path) -> None:
     labels = LabelSpec(("anger", "fear", "joy"), "multi_label")
     record: dict[str, object] = {"thresholds": {"anger": 0.9, "fear": 0.2, "joy": None}}

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 # Text Embeddings Inference cuts at the same number.
 CHARACTERS_PER_TOKEN = 250
 
+# Of one connection read at a time, between two turns of the others. A body may come in chunks of
+# one byte, six bytes each on the way: asyncio's own 256 kB of them take a fifth of a second.
+READ_BYTES = 32_768
+
 # A connection has so long to send the whole head of a request.
 HEAD_SECONDS = 10.0
 

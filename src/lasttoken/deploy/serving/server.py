@@ -23,7 +23,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from lasttoken.config.serving import ServeConfig
 from lasttoken.deploy.opening import opener_of
 from lasttoken.deploy.serving.app import create_app
-from lasttoken.deploy.serving.limits import CHARACTERS_PER_TOKEN, HEAD_SECONDS, Limits
+from lasttoken.deploy.serving.limits import (
+    CHARACTERS_PER_TOKEN,
+    HEAD_SECONDS,
+    READ_BYTES,
+    Limits,
+)
 from lasttoken.deploy.serving.model import ServedModel
 from lasttoken.deploy.serving.opening import (
     address_of,
@@ -79,7 +84,7 @@ async def _serve(
     server = _Server(
         uvicorn.Config(
             app,
-            http=PatientProtocol,
+            http=BoundedProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -169,13 +174,18 @@ class _Server(uvicorn.Server):
         yield
 
 
-class PatientProtocol(H11Protocol):
-    """Uvicorn's connections, which otherwise wait for ever for the rest of a request's head."""
+class BoundedProtocol(H11Protocol):
+    """Uvicorn's connections, which otherwise wait for ever for the rest of a request's head.
+
+    And which otherwise read so much at a time that the other connections notice.
+    """
 
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for a request."""
+        if hasattr(transport, "max_size"):  # asyncio's transports on POSIX
+            transport.max_size = READ_BYTES
         super().connection_made(transport)
         self._watch()
 

@@ -111,7 +111,12 @@ function parseTable(text, separator) {
   const rows = [];
   let row = [], cell = "", quoted = false, wasQuoted = false;
   const endCell = () => { row.push(cell); cell = ""; wasQuoted = false; };
-  const endRow = () => { endCell(); if (row.length > 1 || row[0] !== "") rows.push(row); row = []; };
+  const endRow = () => {
+    const isBlank = !row.length && cell === "" && !wasQuoted; // a quoted nothing is an empty text
+    endCell();
+    if (!isBlank) rows.push(row);
+    row = [];
+  };
   for (let i = 0; i < text.length; i++) {
     const c = text[i];
     if (quoted) {
@@ -230,6 +235,8 @@ async function classify() {
     say(`${count(texts.length, "text")} classified.`);
   } catch (fault) {
     say(state.answers.length ? `${state.answers.length} of ${count(texts.length, "text")} classified.` : "");
+    const inAll = (_, pair, n) => `${pair ? "second text" : "text"} ${(state.answers.length + Number(n) + 1).toLocaleString("en")}`;
+    if (fault instanceof Fault) fault.lines[0] = fault.lines[0].replace(/^text(?:s|(_pairs))\[(\d+)\]/, inAll); // told from 0, of this request
     if (fault.name !== "AbortError") blame(fault);
     if (fault.status === 401) meet();
   } finally {
