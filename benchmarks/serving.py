@@ -104,7 +104,7 @@ def serve(model: Path, precision: str, *words: object) -> Iterator[Server]:
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-            process.wait(120)
+            process.wait(600)
 
 
 def throughput(model: Path, texts: list[str], precision: str, sizes: Sizes) -> dict[str, Any]:
