@@ -369,7 +369,7 @@ def test_flags_that_an_export_has_settled_are_refused(lasttoken: Command, tmp_pa
             lasttoken("predict", folder, data, flag, value),
             found=f"{flag} {value} with an exported model (out)",
             expected="the precision it was exported with, on the CPU",
-            remedy=f"leave {flag} out, or predict with the run itself",
+            remedy=f"leave {flag} out, or take the run itself",
         )
     check_refused(
         lasttoken("evaluate", folder, data),
@@ -377,6 +377,7 @@ def test_flags_that_an_export_has_settled_are_refused(lasttoken: Command, tmp_pa
         expected="a run folder",
         remedy="the run that it was exported from",
     )
+    assert lasttoken("predict", folder, data, "--precision", "fp32").code == 0
     rows = read_csv(lasttoken("predict", folder, data, "--abstain-below", "0.9").out)
     assert {row["abstained"] for row in rows} == {"true", "false"}
     target = tmp_path / "labels.jsonl"

@@ -15,17 +15,10 @@ from hypothesis import strategies as st
 from families import END_OF_TEXT, FAMILIES, read_as, save_decoder
 from lasttoken.data.labels import LabelSpec
 from lasttoken.errors import BackboneError
-from lasttoken.evaluation import explain as explain_module
-from lasttoken.evaluation import gradients
-from lasttoken.evaluation.explain import (
-    Explanation,
-    Method,
-    Span,
-    explain,
-    explain_by_gradients,
-    explain_by_leaving_out,
-)
+from lasttoken.evaluation import gradients, leaving_out
+from lasttoken.evaluation.explain import Method, explain, explain_by_gradients
 from lasttoken.evaluation.gradients import log_odds
+from lasttoken.evaluation.leaving_out import Explanation, Span, explain_by_leaving_out
 from lasttoken.evaluation.words import find_words, locate_tokens
 from lasttoken.events import Event, Note, Progress
 from lasttoken.inference.predictor import Predictor
@@ -191,7 +184,7 @@ def test_a_text_of_many_words_is_cut_into_even_spans(gpt2: LoadedModel, method: 
 def test_leaving_out_words_of_a_long_text_stays_within_its_tokens(
     gpt2: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(explain_module, "MOST_TOKENS", 500)
+    monkeypatch.setattr(leaving_out, "MOST_TOKENS", 500)
     text = "word " * 20  # 100 tokens
     for template in (None, "A beginning is shared:\n{text}"):
         reader = Reader(gpt2, template=template)

@@ -17,9 +17,11 @@ from lasttoken import TextClassifier
 from lasttoken.deploy.serving.access import Access
 from lasttoken.deploy.serving.app import create_app
 from lasttoken.deploy.serving.limits import Limits
-from lasttoken.deploy.serving.packed import PackedModel
+from lasttoken.deploy.serving.model import ServedModel
 from lasttoken.deploy.serving.service import Service
 from lasttoken.events import Event
+from lasttoken.runs.opening import open_classifier
+from lasttoken.runs.row_classifier import OpenedModel
 
 TEXTS = [
     "a wonderful film, number 3", "a dreadful film", "", "x", "what a film " * 20, "emoji 😀 and é",
@@ -70,15 +72,22 @@ class Hold:
         assert self.is_free.wait(60)
 
 
+def served(model: TextClassifier | OpenedModel) -> ServedModel:
+    opened = model if isinstance(model, OpenedModel) else open_classifier(model)
+    return ServedModel(opened, name="tiny")
+
+
 @contextlib.contextmanager
 def serving(
-    classifier: TextClassifier, *, is_started: bool = True, recheck: float = 0.05, **limits: Any
+    model: TextClassifier | OpenedModel,
+    *,
+    is_started: bool = True,
+    recheck: float = 0.05,
+    **limits: Any,
 ) -> Iterator[tuple[Service, list[Event]]]:
     """Yield a service that is ready, and what it tells."""
     events: list[Event] = []
-    service = Service(
-        PackedModel(classifier, name="tiny"), Limits(**limits), on_event=events.append
-    )
+    service = Service(served(model), Limits(**limits), on_event=events.append)
     service.batcher._recheck_seconds = recheck
     if is_started:
         service.start()
@@ -102,7 +111,7 @@ async def asking(
 
 
 def ask(
-    classifier: TextClassifier,
+    model: TextClassifier | OpenedModel,
     talk: Callable[[httpx.AsyncClient], Awaitable[Any]],
     *,
     access: Access | None = None,
@@ -111,7 +120,7 @@ def ask(
     """Run a conversation with a server, and return what it returns."""
 
     async def run() -> Any:
-        with serving(classifier, **limits) as (service, events):
+        with serving(model, **limits) as (service, events):
             async with asking(service, events, access) as client:
                 return await talk(client)
 

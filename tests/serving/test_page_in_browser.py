@@ -263,10 +263,21 @@ def test_a_dropped_table_is_classified_and_can_be_saved(
     check_quiet(web, plain)
 
 
+def test_a_quoted_nothing_is_an_empty_text_and_a_blank_line_is_none(
+    web: Browser, plain: Server
+) -> None:
+    open_page(web, plain)
+    web.run(DROP, 'text\na\n""\n\nb\n', "films.csv")
+    wait_until(lambda: web.run("return !document.querySelector('#columns').hidden"), 10)
+    web.driver.find_element("id", "go").click()
+    assert [one["text"] for one in answers(web)] == ["a", "(an empty text)", "b"]
+    check_quiet(web, plain)
+
+
 @pytest.mark.parametrize(
     ("table", "found"),
     [
-        ("text\n", "films.csv: no rows below its first line"),
+        ("text\n\n", "films.csv: no rows below its first line"),
         ("text,a\nx\n", "films.csv, row 1: 1 cell"),
         ('text\n"open\n', "a quote that is never closed"),
     ],
@@ -292,9 +303,10 @@ def test_no_text_is_told(web: Browser, plain: Server) -> None:
 def test_what_the_server_refuses_is_told_in_its_words(web: Browser, finished_run: Path) -> None:
     with serve(finished_run, "--max-characters", 10) as server:
         open_page(web, server)
-        web.driver.find_element("id", "texts").send_keys("more than ten characters")
+        lines = ["short"] * 70 + ["more than ten characters"]  # in the second request
+        web.run("document.querySelector('#texts').value = arguments[0]", "\n".join(lines))
         web.driver.find_element("id", "go").click()
-        assert fault(web)[:2] == ["texts[0]: 24 characters", "expected: at most 10"]
+        assert fault(web)[:2] == ["text 71: 24 characters", "expected: at most 10"]
         # The browser itself notes the status 413; nothing else is said.
         assert all("413" in line for line in web.console())
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served import Hold, soon
+from served import Hold, served, soon
 
 from conftest import Command
 from lasttoken import TextClassifier
@@ -24,9 +24,8 @@ from lasttoken.cli.arguments import parse
 from lasttoken.config.serving import ServeConfig
 from lasttoken.deploy.serving import server
 from lasttoken.deploy.serving.app import create_app
-from lasttoken.deploy.serving.limits import Limits
+from lasttoken.deploy.serving.limits import READ_BYTES, Limits
 from lasttoken.deploy.serving.opening import bind, is_loopback, open_access
-from lasttoken.deploy.serving.packed import PackedModel
 from lasttoken.deploy.serving.service import Service
 from lasttoken.errors import ConfigError
 from lasttoken.events import Event, Note
@@ -39,7 +38,7 @@ def run(classifier: TextClassifier, talk: Talk, **settings: Any) -> tuple[int, l
     """Serve while `talk` does, then send SIGTERM; return the exit code and what was told."""
     config = ServeConfig(run="", **settings)
     events: list[Event] = []
-    model = PackedModel(classifier, name="tiny")
+    model = served(classifier)
 
     async def both() -> int:
         service = Service(model, server.limits_of(config, model), on_event=events.append)
@@ -245,6 +244,35 @@ def test_a_body_of_very_many_chunks_is_refused_and_the_connection_closed(
 
 
 @pytest.mark.usefixtures("socket_enabled")
+def test_of_one_connection_little_is_read_at_a_time(
+    classifier: TextClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    class Recording(server.BoundedProtocol):
+        def data_received(self, data: bytes) -> None:
+            sizes.append(len(data))
+            super().data_received(data)
+
+    monkeypatch.setattr(server, "BoundedProtocol", Recording)
+
+    async def talk(port: int, _service: Service) -> None:
+        text = "a" * 100_000
+        chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in json.dumps({"texts": [text]}).encode())
+        head = (
+            "POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        status, body = await send(port, head, chunks + b"0\r\n\r\n")
+        assert status == 413
+        assert json.loads(body)["error"]["found"] == "texts[0]: 100,000 characters"
+
+    run(classifier, talk)
+    assert sum(sizes) > 600_000
+    assert max(sizes) <= READ_BYTES
+
+
+@pytest.mark.usefixtures("socket_enabled")
 @pytest.mark.parametrize(
     "head",
     [
@@ -335,6 +363,17 @@ def test_a_port_that_is_taken_is_told_before_the_model_is_loaded(
     assert remedy.startswith("try: another --port")
 
 
+def test_nobody_else_is_served_by_default() -> None:
+    config = ServeConfig(run="run")
+    assert is_loopback(config.host)
+    assert open_access(config.host, config.api_key_file).loopback_only
+
+
+def test_a_body_that_may_be_sent_may_also_wait(classifier: TextClassifier) -> None:
+    config = ServeConfig(run="run", max_body_bytes=500_000_000)
+    assert server.limits_of(config, served(classifier)).max_bytes_at_hand >= 500_000_000
+
+
 def test_serving_others_without_a_key_is_refused(lasttoken: Command, finished_run: Path) -> None:
     outcome = lasttoken("serve", finished_run, "--host", "0.0.0.0")
     assert outcome.code == 2
@@ -390,7 +429,7 @@ def test_the_dockerfile_serves_as_nobody_by_a_command_that_parses() -> None:
     assert lines["EXPOSE"] == str(config.port)
 
 
-def test_the_server_knows_no_torch_but_through_its_model() -> None:
+def test_the_server_itself_knows_no_torch() -> None:
     program = (
         "import sys, lasttoken.deploy.serving.server as server; "
         "print([name for name in ('torch', 'transformers') if name in sys.modules])"

@@ -14,7 +14,7 @@ from lasttoken import TextClassifier
 from lasttoken.deploy.serving.batcher import ModelFaultError
 from lasttoken.deploy.serving.refusal import RequestError
 from lasttoken.deploy.serving.service import Answers, Service
-from lasttoken.evaluation.explain import explain_by_leaving_out
+from lasttoken.evaluation.leaving_out import explain_by_leaving_out
 from lasttoken.events import Note
 
 SAME = 1e-5  # of a probability, fp32: what is promised, whatever the batch

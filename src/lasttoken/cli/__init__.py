@@ -21,8 +21,11 @@ from typing import Any, NamedTuple
 from lasttoken import __version__
 from lasttoken.cli.arguments import parse
 from lasttoken.cli.beyond_runs import run_doctor_command, run_push_command
-from lasttoken.cli.deployed import run_export_command, run_predict_command
-from lasttoken.cli.extras import require_extra
+from lasttoken.cli.deployed import (
+    run_export_command,
+    run_predict_command,
+    run_serve_command,
+)
 from lasttoken.cli.output import (
     check_standard_output,
     drop_standard_output,
@@ -256,15 +259,6 @@ def _check(config: CheckConfig, screen: Screen, command: Sequence[str]) -> int:
     return outcome.exit_code
 
 
-def _serve(config: ServeConfig, screen: Screen, command: Sequence[str]) -> int:
-    del command
-    require_extra("serve", ("fastapi", "uvicorn", "prometheus_client"))
-    screen.start()
-    from lasttoken.deploy.serving.server import run_server
-
-    return run_server(config, on_event=screen)
-
-
 COMMANDS = {
     "train": _Command(TrainConfig, _train, "DATA [--model gpt2] [--output-dir RUN] ..."),
     "evaluate": _Command(EvaluateConfig, _evaluate, "RUN DATA"),
@@ -276,7 +270,7 @@ COMMANDS = {
     "export": _Command(
         ExportConfig, run_export_command, "RUN [--format onnx-int8] [--output FOLDER]"
     ),
-    "serve": _Command(ServeConfig, _serve, "RUN [--port 8000]"),
+    "serve": _Command(ServeConfig, run_serve_command, "RUN [--port 8000]"),
     "doctor": _Command(DoctorConfig, run_doctor_command, "[MODEL [DATA]] [--repair FOLDER]"),
     "push": _Command(PushConfig, run_push_command, "RUN NAME [--dry-run] [--private]"),
 }

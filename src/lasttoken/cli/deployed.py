@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lasttoken.cli.extras import require_extra
 from lasttoken.cli.results import export_text, prediction_text
 from lasttoken.cli.screen import Screen
 from lasttoken.config import ExportConfig, PredictConfig
+from lasttoken.config.serving import ServeConfig
 
 
 def run_export_command(config: ExportConfig, screen: Screen, command: Sequence[str]) -> int:
@@ -44,3 +46,18 @@ def run_predict_command(config: PredictConfig, screen: Screen, command: Sequence
     counts = (outcome.num_texts, outcome.num_truncated, outcome.num_abstained)
     screen.say(prediction_text(*counts, config.output))  # standard output may hold the rows
     return 0
+
+
+def run_serve_command(config: ServeConfig, screen: Screen, command: Sequence[str]) -> int:
+    """Serve a run or an exported model until a signal ends it; torch is loaded for a run alone."""
+    del command
+    require_extra("serve", ("fastapi", "uvicorn", "prometheus_client"))
+    from lasttoken.deploy.serving.opening import settle_model
+    from lasttoken.model.location import is_exported
+
+    settled = settle_model(config)
+    if not is_exported(settled.run):
+        screen.start()
+    from lasttoken.deploy.serving.server import run_server
+
+    return run_server(settled, on_event=screen)

@@ -17,14 +17,15 @@ LARGEST_PORT = 65_535
 class ServeConfig:
     """Answer over HTTP: POST /classify, a page to try it on, probes and metrics."""
 
-    run: Annotated[str, Doc("run folder or model folder")]
+    run: Annotated[str, Doc("run folder, model folder, or folder that lasttoken export wrote")]
     port: Annotated[int, Doc("0: any that is free")] = 8000
     host: Annotated[str, Doc("address to listen on; any but this machine's own asks for a key")] = (
         "127.0.0.1"
     )
     api_key_file: Annotated[str | None, Doc("file that holds the key clients must send")] = None
     precision: Annotated[
-        Literal["auto", "fp32", "bf16"], Doc("auto: bf16 where the device multiplies it")
+        Literal["auto", "fp32", "bf16", "int8"],
+        Doc("auto: bf16 where the device multiplies it; int8: RUN/exported/onnx-int8"),
     ] = "auto"
     device: Annotated[str, Doc("auto, cpu, cuda, cuda:1, mps ...")] = "auto"
     max_texts: Annotated[int, Doc("texts of one request")] = 256

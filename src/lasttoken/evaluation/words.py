@@ -12,14 +12,14 @@ import unicodedata
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lasttoken.data.unicode import fix_texts
 from lasttoken.errors import BackboneError
-from lasttoken.model.folder import LoadedModel
-from lasttoken.model.tokens import surround
+from lasttoken.model.tokens import ReadingRecord, surround
 
 # Scripts written without spaces between words: the ideographs (class ID) and the scripts that need
 # a dictionary to be divided (SA) of Unicode's line breaking, UAX #14.
@@ -35,6 +35,18 @@ _WORD = re.compile(rf"[{_UNSPACED}][{_MARKS}]*|[^\s{_UNSPACED}]+")
 _WORD_AND_SPACE = re.compile(r"\s*\S+|\s+")
 
 Place = tuple[int, int]  # first character, and the one behind the last
+
+
+class TextReader(Protocol):
+    """What texts become tokens by: a `LoadedModel`, or an exported model."""
+
+    @property
+    def tokenizer(self) -> Any:  # noqa: ANN401 - of transformers, which brings torch
+        """Of transformers, or one that is called like it."""
+
+    @property
+    def record(self) -> ReadingRecord:
+        """How the texts are read."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +73,12 @@ class LocatedTokens:
         return [(start, stop) for start, stop in words if is_read[start:stop].any()]
 
 
-def has_places(loaded: LoadedModel) -> bool:
+def has_places(loaded: TextReader) -> bool:
     """Return whether the tokenizer tells where its tokens stand."""
     return bool(loaded.tokenizer.is_fast)
 
 
-def locate_tokens(loaded: LoadedModel, text: str, pair: str | None = None) -> LocatedTokens:
+def locate_tokens(loaded: TextReader, text: str, pair: str | None = None) -> LocatedTokens:
     """Tokenize a text as the classifier reads it, and find its tokens in the text as it came.
 
     Raises:
@@ -101,24 +113,24 @@ def locate_tokens(loaded: LoadedModel, text: str, pair: str | None = None) -> Lo
     return LocatedTokens(np.array(token_ids, dtype=np.int32), places, is_text)
 
 
-def _locate(loaded: LoadedModel, text: str) -> tuple[list[int], NDArray[np.int64]]:
+def _locate(loaded: TextReader, text: str) -> tuple[list[int], NDArray[np.int64]]:
     """Return the tokens (L,) of one text alone and the characters (L, 2) that each stands for."""
     read = fix_texts([text])[0] if loaded.record.fix_text else text
     encoded = loaded.tokenizer(
-        read,
+        [read],
         add_special_tokens=False,
         return_offsets_mapping=True,
         split_special_tokens=True,
         verbose=False,
     )
-    offsets = np.array(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)  # in `read`
+    offsets = np.array(encoded["offset_mapping"][0], dtype=np.int64).reshape(-1, 2)  # in `read`
     places = _places_before_repair(text, read)[np.clip(offsets, 0, len(read))]
     places[:, 0] = np.minimum(places[:, 0], max(0, len(text) - 1))
     places[:, 1] = np.maximum(places[:, 1], places[:, 0] + 1)
-    return list(encoded["input_ids"]), places
+    return list(encoded["input_ids"][0]), places
 
 
-def blank_tokens(loaded: LoadedModel, tokens: LocatedTokens) -> NDArray[np.int32]:
+def blank_tokens(loaded: TextReader, tokens: LocatedTokens) -> NDArray[np.int32]:
     """Return the tokens with those of the text made to say nothing, (L,) int32.
 
     They become white space, but a first one end-of-text, as an empty text does: what stands first

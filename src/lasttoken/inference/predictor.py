@@ -10,13 +10,11 @@ import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 
-from lasttoken.data.unicode import fix_texts
 from lasttoken.events import EventCallback, ignore
 from lasttoken.inference.prediction import predict_logits
 from lasttoken.model.device import resolve_device, resolve_precision
 from lasttoken.model.folder import LoadedModel
-from lasttoken.model.reading import check_pairs_fit
-from lasttoken.model.tokens import TokenizedTexts, tokenize
+from lasttoken.model.tokens import TokenizedTexts, read_texts
 
 
 class Predictor:
@@ -50,11 +48,7 @@ class Predictor:
             DatasetError: it was trained on pairs, and there are none; or the other way round.
         """
         loaded = self._fitted()
-        record = loaded.record
-        check_pairs_fit(record.reading, has_pairs=pairs is not None)
-        if record.fix_text:
-            texts, pairs = fix_texts(texts), pairs and fix_texts(pairs)
-        return tokenize(loaded.tokenizer, texts, record.reading, pairs=pairs, on_event=on_event)
+        return read_texts(loaded.tokenizer, loaded.record, texts, pairs, on_event=on_event)
 
     def predict_logits(
         self, texts: TokenizedTexts, *, phase: str = "predict", on_event: EventCallback = ignore

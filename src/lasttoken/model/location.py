@@ -27,7 +27,7 @@ def model_folder(path: str | Path) -> Path:
         raise RunError(
             f"{path}: an exported model, without weights that torch could read",
             expected="a run folder (with model/ inside) or a model folder (with config.json)",
-            remedy="the run that it was exported from; an export works with lasttoken predict",
+            remedy="the run that it was exported from; an export works with predict and serve",
         )
     raise RunError(
         f"{path}: " + ("no model in this folder" if folder.is_dir() else "no such folder"),

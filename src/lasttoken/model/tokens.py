@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lasttoken.data.unicode import fix_texts
 from lasttoken.events import EventCallback, Progress, ignore
-from lasttoken.model.reading import Kept, Reading
+from lasttoken.model.reading import Kept, Reading, check_pairs_fit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -98,6 +99,44 @@ class TokenizedTexts:
             self.truncated[indices],
             self.reading,
         )
+
+
+class ReadingRecord(Protocol):
+    """What the record of a model, exported or not, says of reading; see `ModelRecord`."""
+
+    @property
+    def reading(self) -> Reading:
+        """How texts become tokens."""
+
+    @property
+    def fix_text(self) -> bool:
+        """Whether broken Unicode is repaired first."""
+
+
+def read_texts(
+    tokenizer: PreTrainedTokenizerBase,
+    record: ReadingRecord,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None = None,
+    *,
+    on_event: EventCallback = ignore,
+) -> TokenizedTexts:
+    """Return texts as a trained model reads them: repaired if it was trained so, and cut.
+
+    Args:
+        tokenizer: the model's.
+        record: the model's.
+        texts: N strings.
+        pairs: N second ones, if it was trained on pairs.
+        on_event: hears `Progress("tokenize", ...)`.
+
+    Raises:
+        DatasetError: it was trained on pairs, and there are none; or the other way round.
+    """
+    check_pairs_fit(record.reading, has_pairs=pairs is not None)
+    if record.fix_text:
+        texts, pairs = fix_texts(texts), pairs and fix_texts(pairs)
+    return tokenize(tokenizer, texts, record.reading, pairs=pairs, on_event=on_event)
 
 
 def tokenize(

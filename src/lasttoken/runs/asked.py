@@ -13,16 +13,13 @@ from lasttoken.errors import ConfigError, DatasetError
 from lasttoken.evaluation.abstaining import choose_level
 from lasttoken.evaluation.decisions import Decisions
 from lasttoken.events import EventCallback, Note
-from lasttoken.model.reading import Reading, check_pairs_fit
+from lasttoken.model.reading import check_pairs_fit
+from lasttoken.model.tokens import ReadingRecord
 from lasttoken.runs.answer_columns import LabelNames, refuse_other_kinds
 
 
-class PredictionRecord(Protocol):
+class PredictionRecord(ReadingRecord, Protocol):
     """What a model's record, exported or not, says about prediction; see `ModelRecord`."""
-
-    @property
-    def reading(self) -> Reading:
-        """How texts become tokens."""
 
     @property
     def text_column(self) -> str | None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from lasttoken.config import PredictConfig
 from lasttoken.estimator import TextClassifier
 from lasttoken.events import EventCallback
 from lasttoken.model.device import bound_kernel_caches, resolve_device, resolve_precision
 from lasttoken.runs.facts import weights_sha256
-from lasttoken.runs.row_classifier import OpenedModel
+from lasttoken.runs.row_classifier import ModelSettings, OpenedModel
 from lasttoken.training.preparation import tell_reading_path
 
 
-def open_run(config: PredictConfig, on_event: EventCallback) -> OpenedModel:
+def open_run(config: ModelSettings, on_event: EventCallback) -> OpenedModel:
     """Load the model of a run.
 
     Args:
@@ -27,8 +26,13 @@ def open_run(config: PredictConfig, on_event: EventCallback) -> OpenedModel:
     classifier = TextClassifier.from_pretrained(
         config.run, precision=config.precision, device=config.device
     )
+    tell_reading_path(classifier.loaded_, on_event)
+    return open_classifier(classifier)
+
+
+def open_classifier(classifier: TextClassifier) -> OpenedModel:
+    """Return a classifier that is in memory already as one that was opened."""
     loaded = classifier.loaded_
-    tell_reading_path(loaded, on_event)
     device = resolve_device(classifier.device)
     context = {
         "weights": weights_sha256(loaded.classifier.hf_model),
@@ -37,4 +41,6 @@ def open_run(config: PredictConfig, on_event: EventCallback) -> OpenedModel:
         "reading_path": loaded.classifier.proof.path,
         "threads": str(torch.get_num_threads()),
     }
-    return OpenedModel(classifier, loaded.record, loaded.classifier.labels, context)
+    return OpenedModel(
+        classifier, loaded.record, loaded.classifier.labels, loaded.tokenizer, context
+    )

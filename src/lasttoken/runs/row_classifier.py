@@ -63,16 +63,34 @@ class OpenedModel:
         model: itself.
         record: what it says of prediction.
         labels: its labels.
+        tokenizer: the model's; not for two threads at a time.
         context: what decides answers beside the texts: weights, precision, device.
     """
 
     model: AnsweringModel
     record: PredictionRecord
     labels: LabelNames
+    tokenizer: Any
     context: Mapping[str, str]
 
 
-OpenModel = Callable[[PredictConfig, EventCallback], OpenedModel]
+class ModelSettings(Protocol):
+    """The settings that choose a model; `PredictConfig` has them, and `ServeConfig`."""
+
+    @property
+    def run(self) -> str:
+        """Run folder, model folder or exported folder."""
+
+    @property
+    def precision(self) -> str:
+        """Asked for."""
+
+    @property
+    def device(self) -> str:
+        """Asked for."""
+
+
+OpenModel = Callable[[ModelSettings, EventCallback], OpenedModel]
 
 
 @dataclass(frozen=True)

@@ -28,14 +28,22 @@ def require_packages() -> None:
             )
 
 
+def default_folder(run: str, export_format: str) -> Path:
+    """Return where a run is exported to, if nobody says otherwise."""
+    return Path(run).expanduser() / "exported" / export_format
+
+
 def export_folder(config: ExportConfig) -> Path:
     """Return the folder that will be written.
 
     Raises:
         RunError: it holds something, and may not be replaced.
     """
-    default = Path(config.run).expanduser() / "exported" / config.format
-    folder = default if config.output is None else Path(config.output).expanduser()
+    folder = (
+        default_folder(config.run, config.format)
+        if config.output is None
+        else Path(config.output).expanduser()
+    )
     if not folder.exists() and not folder.is_symlink():
         return folder
     is_empty = folder.is_dir() and not any(folder.iterdir())

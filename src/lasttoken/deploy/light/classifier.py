@@ -18,15 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lasttoken.data.unicode import fix_texts
 from lasttoken.deploy.light.activation import decide, probs_of
 from lasttoken.deploy.light.graph_file import refuse_external_data
 from lasttoken.deploy.light.record import GRAPH_NAME, TOKENIZER_NAME, ExportRecord, read_export
 from lasttoken.deploy.light.tokenizer import LightTokenizer
 from lasttoken.errors import BackboneError, ConfigError
 from lasttoken.events import EventCallback, Progress, ignore
-from lasttoken.model.reading import check_pairs_fit
-from lasttoken.model.tokens import TokenizedTexts, tokenize
+from lasttoken.model.tokens import TokenizedTexts, read_texts
 
 # As `inference.prediction`: enough rows to fill the matrix kernels, few enough to stay in memory.
 MAX_TOKENS_PER_BATCH = 4_096
@@ -48,6 +46,7 @@ class LightClassifier:
     Attributes:
         labels: C label strings in the order of the logits.
         record: what the folder says of itself.
+        tokenizer: its tokenizer; not for two threads at a time.
         num_threads: that compute.
     """
 
@@ -62,7 +61,7 @@ class LightClassifier:
         self.record = record
         self.num_threads = num_threads
         self._session = session
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._tokenizing = threading.Lock()  # cutting is a setting of the tokenizer
 
     @classmethod
@@ -113,13 +112,9 @@ class LightClassifier:
         Raises:
             DatasetError: it was trained on pairs, and there are none; or the other way round.
         """
-        reading = self.record.reading
-        check_pairs_fit(reading, has_pairs=pairs is not None)
-        if self.record.fix_text:
-            texts, pairs = fix_texts(texts), pairs and fix_texts(pairs)
-        tokenizer: Any = self._tokenizer
+        tokenizer: Any = self.tokenizer
         with self._tokenizing:
-            return tokenize(tokenizer, texts, reading, pairs=pairs, on_event=on_event)
+            return read_texts(tokenizer, self.record, texts, pairs, on_event=on_event)
 
     def predict_logits(
         self, texts: TokenizedTexts, *, on_event: EventCallback = ignore

@@ -20,7 +20,10 @@ class LightTokenizer:
 
     Attributes:
         eos_token_id: likewise.
+        is_fast: that it tells where tokens stand, in the word of transformers.
     """
+
+    is_fast = True
 
     def __init__(self, backend: Any, reading: Reading, end_of_text_id: int) -> None:  # noqa: ANN401 - untyped library
         self.eos_token_id = end_of_text_id
@@ -28,7 +31,6 @@ class LightTokenizer:
         self._side = reading.truncation_side
         backend.no_padding()
         backend.no_truncation()
-        backend.encode_special_tokens = True  # tokenizer.json does not keep it
 
     @classmethod
     def from_file(cls, path: Path, reading: Reading, end_of_text_id: int) -> LightTokenizer:
@@ -57,8 +59,9 @@ class LightTokenizer:
         add_special_tokens: bool = True,
         truncation: bool = False,
         max_length: int | None = None,
+        return_offsets_mapping: bool = False,
         **settings: object,
-    ) -> Mapping[str, list[list[int]]]:
+    ) -> Mapping[str, list[Any]]:
         """Return `input_ids` of N texts, or of N texts and their pairs.
 
         Args:
@@ -67,12 +70,15 @@ class LightTokenizer:
             add_special_tokens: whether to put there what stands around every text.
             truncation: cut to `max_length` tokens, the longer of two texts first.
             max_length: tokens.
+            return_offsets_mapping: return `offset_mapping` too: of each token the first character,
+                and the one behind its last.
             settings: others that a tokenizer of transformers takes; here they are always so.
 
         Raises:
             DatasetError: a text is no string, or holds half a character.
         """
         del settings
+        self._backend.encode_special_tokens = True  # neither tokenizer.json nor a copy keeps it
         if truncation:
             self._backend.enable_truncation(
                 max_length, strategy="longest_first", direction=self._side
@@ -89,4 +95,7 @@ class LightTokenizer:
         finally:
             if truncation:
                 self._backend.no_truncation()
-        return {"input_ids": [each.ids for each in encoded]}
+        found: dict[str, list[Any]] = {"input_ids": [each.ids for each in encoded]}
+        if return_offsets_mapping:
+            found["offset_mapping"] = [each.offsets for each in encoded]
+        return found

@@ -140,7 +140,8 @@ async def _while_wanted(
     finally:
         for task in (answering, leaving):
             task.cancel()
-        await asyncio.wait((answering, leaving))
+        # Whatever they raise now is for nobody; left alone, asyncio would log it.
+        await asyncio.gather(answering, leaving, return_exceptions=True)
 
 
 async def _departure(request: Request) -> None:
@@ -172,7 +173,6 @@ def _add_probes(app: FastAPI, service: Service, metrics: Metrics) -> None:
         limits = service.limits
         return {
             **service.model.facts,
-            "can_explain": service.model.can_explain,
             "limits": {
                 "max_body_bytes": limits.max_body_bytes,
                 "max_texts": limits.max_texts,

@@ -111,8 +111,8 @@ class Batcher:
                 if parts:
                     self._run(parts)
                 self._at_hand = []
-                if self.state != "ready":
-                    self._check()
+                if self.state != "ready" and self._passes():
+                    self.state = "ready"
         except BaseException as error:  # whatever ends the thread ends the service
             self._tell("the model's thread has died", error)
         finally:
@@ -164,15 +164,14 @@ class Batcher:
                 self._queue.fail(part.job, fault)
 
     def _check_at_start(self) -> None:
-        """Check the model on a whole batch, if it answers one text."""
-        self._check()
-        if self.state == "ready":
-            self.state = "starting"
-            length = min(_CHECK_TOKENS, self._model.max_length)
-            self._check([self._text(number, length) for number in range(self._budget // length)])
+        """Check the model on one text, then on a whole batch."""
+        length = min(_CHECK_TOKENS, self._model.max_length)
+        texts = [self._text(number, length) for number in range(self._budget // length)]
+        if self._passes() and self._passes(texts):
+            self.state = "ready"
 
-    def _check(self, texts: Sequence[Members] = ()) -> None:
-        """Let the model answer texts of ours; it is ready if it does."""
+    def _passes(self, texts: Sequence[Members] = ()) -> bool:
+        """Let the model answer texts of ours, and return whether it does."""
         try:
             # Read once: later on another thread has the tokenizer.
             self._known = self._known or self._model.read([self._text(0, 1)])
@@ -181,8 +180,8 @@ class Batcher:
                 raise ModelFaultError("the model's answer is no number")
         except Exception as error:  # whatever a model may raise
             self._fault("the model failed its check", error)
-        else:
-            self.state = "ready"
+            return False
+        return True
 
     def _text(self, number: int, num_words: int) -> Members:
         """Return one of many different texts; they differ at both ends, as one may be cut."""

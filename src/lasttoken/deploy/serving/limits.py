@@ -9,8 +9,10 @@ from dataclasses import dataclass
 # Text Embeddings Inference cuts at the same number.
 CHARACTERS_PER_TOKEN = 250
 
-# Objects and arrays inside one another; a request needs two.
-MAX_JSON_DEPTH = 8
+# Of one connection read at a time, between two turns of the others. A body may come in chunks of
+# one byte, six bytes each on the way: 256 kB of them, asyncio's own measure, take 0.3 s, and these
+# 40 ms. What is not read yet when a refusal closes a connection may cost its client the refusal.
+READ_BYTES = 32_768
 
 # A connection has so long to send the whole head of a request.
 HEAD_SECONDS = 10.0

@@ -1,17 +1,53 @@
-"""Before the first request: who may ask, and where the server listens. Both fail early."""
+"""Before the first request: which model answers, who may ask, and where the server listens.
+
+All of it fails early.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import os
+import shlex
 import socket
+from dataclasses import replace
 from pathlib import Path
 
+from lasttoken.config.serving import ServeConfig
+from lasttoken.deploy.export.output import default_folder
 from lasttoken.deploy.serving.access import Access, hash_key
 from lasttoken.errors import ConfigError
+from lasttoken.model.location import is_exported, model_folder
 
 # Guessing a key of so many characters over a network is hopeless.
 SHORTEST_KEY = 16
+
+
+def settle_model(config: ServeConfig) -> ServeConfig:
+    """Return the settings with the folder that answers: of int8 that is the run's export.
+
+    Raises:
+        RunError: there is no model.
+        ConfigError: int8 is asked for, and the run has no such export.
+    """
+    if is_exported(config.run):
+        return config
+    model_folder(config.run)
+    if config.precision != "int8":
+        return config
+    folder = default_folder(config.run, "onnx-int8")
+    if not is_exported(folder):
+        raise ConfigError(
+            f"--precision int8: no exported model in {folder}",
+            expected="the run with its matrices in 8 bits, compared with the run",
+            remedy=f"lasttoken export {shlex.quote(config.run)} --format onnx-int8",
+        )
+    return replace(config, run=str(folder))
+
+
+def name_of_model(path: str) -> str:
+    """Return the name of a folder, of an export in its usual place that of its run."""
+    folder = Path(path).expanduser().resolve()
+    return folder.parents[1].name if folder.parent.name == "exported" else folder.name
 
 
 def open_access(host: str, key_file: str | None) -> Access:

@@ -21,13 +21,23 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lasttoken.config.serving import ServeConfig
+from lasttoken.deploy.opening import opener_of
 from lasttoken.deploy.serving.app import create_app
-from lasttoken.deploy.serving.limits import CHARACTERS_PER_TOKEN, HEAD_SECONDS, Limits
+from lasttoken.deploy.serving.limits import (
+    CHARACTERS_PER_TOKEN,
+    HEAD_SECONDS,
+    READ_BYTES,
+    Limits,
+)
 from lasttoken.deploy.serving.model import ServedModel
-from lasttoken.deploy.serving.opening import address_of, bind, open_access
+from lasttoken.deploy.serving.opening import (
+    address_of,
+    bind,
+    name_of_model,
+    open_access,
+)
 from lasttoken.deploy.serving.service import Service
 from lasttoken.events import EventCallback, Note
-from lasttoken.model.location import model_folder
 
 _TICK = 0.05  # seconds between two looks at whether the model is ready, or dead
 _CLOSING_SECONDS = 2  # for responses that are on their way when everything is answered
@@ -36,29 +46,20 @@ _CLOSING_SECONDS = 2  # for responses that are on their way when everything is a
 def run_server(config: ServeConfig, *, on_event: EventCallback) -> int:
     """Serve until a signal ends it; return the exit code.
 
+    Args:
+        config: as `settle_model` returns it.
+        on_event: told where it serves, and of faults.
+
     Raises:
         LastTokenError: the run, the address or the key is not as described.
     """
-    model_folder(config.run)  # told before anything is opened
     access = open_access(config.host, config.api_key_file)
     with contextlib.closing(bind(config.host, config.port)) as listener:
-        model = open_model(config, on_event=on_event)
+        opened = opener_of(config.run)(config, on_event)
+        model = ServedModel(opened, name=name_of_model(config.run))
         service = Service(model, limits_of(config, model), on_event=on_event)
         app = create_app(service, access, on_event=on_event)
         return asyncio.run(_serve(service, app, listener, on_event))
-
-
-def open_model(config: ServeConfig, *, on_event: EventCallback) -> ServedModel:
-    """Load the model that the settings name.
-
-    Raises:
-        LastTokenError: it cannot be loaded.
-    """
-    from lasttoken.deploy.serving.packed import load_packed  # brings torch
-
-    return load_packed(
-        config.run, precision=config.precision, device=config.device, on_event=on_event
-    )
 
 
 def limits_of(config: ServeConfig, model: ServedModel) -> Limits:
@@ -66,6 +67,7 @@ def limits_of(config: ServeConfig, model: ServedModel) -> Limits:
     return Limits(
         max_body_bytes=config.max_body_bytes,
         max_texts=config.max_texts,
+        max_bytes_at_hand=max(Limits.max_bytes_at_hand, config.max_body_bytes),
         max_characters=config.max_characters or CHARACTERS_PER_TOKEN * model.max_length,
         max_waiting=config.max_waiting,
         request_seconds=config.request_seconds,
@@ -82,7 +84,7 @@ async def _serve(
     server = _Server(
         uvicorn.Config(
             app,
-            http=PatientProtocol,
+            http=BoundedProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -172,13 +174,18 @@ class _Server(uvicorn.Server):
         yield
 
 
-class PatientProtocol(H11Protocol):
-    """Uvicorn's connections, which otherwise wait for ever for the rest of a request's head."""
+class BoundedProtocol(H11Protocol):
+    """Uvicorn's connections, which otherwise wait for ever for the rest of a request's head.
+
+    And which otherwise read so much at a time that the other connections notice.
+    """
 
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for a request."""
+        if hasattr(transport, "max_size"):  # asyncio's transports on POSIX
+            transport.max_size = READ_BYTES
         super().connection_made(transport)
         self._watch()
 

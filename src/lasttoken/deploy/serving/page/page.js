@@ -91,7 +91,6 @@ async function meet() {
   at("about").append(`. Texts are ${reads} ${count(max_length, "token")}.`);
   if (text_pairs) at("texts-label").textContent = "Texts, one a line: a text, a tab, its second text";
   at("for-what").textContent = task === "regression" ? "a larger number" : "the label";
-  at("explain").parentElement.hidden = !state.info.can_explain;
   at("go").disabled = false;
   blame(null);
 }
@@ -112,7 +111,12 @@ function parseTable(text, separator) {
   const rows = [];
   let row = [], cell = "", quoted = false, wasQuoted = false;
   const endCell = () => { row.push(cell); cell = ""; wasQuoted = false; };
-  const endRow = () => { endCell(); if (row.length > 1 || row[0] !== "") rows.push(row); row = []; };
+  const endRow = () => {
+    const isBlank = !row.length && cell === "" && !wasQuoted; // a quoted nothing is an empty text
+    endCell();
+    if (!isBlank) rows.push(row);
+    row = [];
+  };
   for (let i = 0; i < text.length; i++) {
     const c = text[i];
     if (quoted) {
@@ -211,7 +215,7 @@ async function classify() {
   } catch (fault) {
     return blame(fault);
   }
-  const explain = at("explain").checked && state.info.can_explain;
+  const explain = at("explain").checked;
   state.abort = new AbortController();
   Object.assign(state, {texts, answers: [], drawn: 0});
   at("list").replaceChildren();
@@ -231,6 +235,8 @@ async function classify() {
     say(`${count(texts.length, "text")} classified.`);
   } catch (fault) {
     say(state.answers.length ? `${state.answers.length} of ${count(texts.length, "text")} classified.` : "");
+    const inAll = (_, pair, n) => `${pair ? "second text" : "text"} ${(state.answers.length + Number(n) + 1).toLocaleString("en")}`;
+    if (fault instanceof Fault) fault.lines[0] = fault.lines[0].replace(/^text(?:s|(_pairs))\[(\d+)\]/, inAll); // told from 0, of this request
     if (fault.name !== "AbortError") blame(fault);
     if (fault.status === 401) meet();
   } finally {
