@@ -281,7 +281,7 @@ def test_without_ray_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "ray", None)
     check_refused(
         predict(source, "--engine", "ray", "--output", "out.csv"),
-        found="--engine ray: the package ray is not installed",
-        expected="the extra: lasttoken[ray]",
+        found="ray: not installed",
+        expected="the extra 'ray'",
         remedy="pip install 'lasttoken[ray]'",
     )

@@ -353,9 +353,9 @@ def test_without_the_extra_the_packages_are_named(
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     check_refused(
         lasttoken("export", model, "--data", write_reviews(tmp_path / "reviews.csv")),
-        found="onnxscript is not installed",
-        expected="onnx, onnxscript and onnxruntime",
-        remedy='pip install "lasttoken[onnx]"',
+        found="onnxscript: not installed",
+        expected="the extra 'onnx'",
+        remedy="pip install 'lasttoken[onnx]'",
     )
 
 

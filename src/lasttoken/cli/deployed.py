@@ -14,12 +14,12 @@ from lasttoken.config.serving import ServeConfig
 def run_export_command(config: ExportConfig, screen: Screen, command: Sequence[str]) -> int:
     """Export a run, and show how it compares."""
     del command
-    from lasttoken.deploy.export.output import export_folder, require_packages
+    from lasttoken.deploy.export.output import PACKAGES, export_folder
     from lasttoken.runs.preflight import locate_export
 
     locate_export(config)
     export_folder(config)
-    require_packages()
+    require_extra("onnx", PACKAGES)
     screen.start()
     from lasttoken.deploy.export.run import run_export
 
@@ -35,6 +35,7 @@ def run_predict_command(config: PredictConfig, screen: Screen, command: Sequence
 
     locate_prediction(config)
     if config.engine == "ray":
+        require_extra("ray", ("ray",))
         from lasttoken.deploy.ray import run_ray_prediction
 
         outcome = run_ray_prediction(config, on_event=screen)

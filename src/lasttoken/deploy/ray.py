@@ -9,7 +9,6 @@ dies, Ray starts another one and gives it the range, as often as it takes.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import math
 import os
@@ -23,7 +22,7 @@ from lasttoken.data.inputs import Inputs, count_all
 from lasttoken.data.writers import open_writer
 from lasttoken.deploy.opening import opener_of
 from lasttoken.deploy.ranges import RangeClassifier, RangeJob, Received, divide
-from lasttoken.errors import ConfigError, RunError
+from lasttoken.errors import RunError
 from lasttoken.events import EventCallback, Note
 from lasttoken.model.location import is_exported
 from lasttoken.runs.predict import TEXTS_PER_CHUNK, PredictOutcome, RowProgress, add_rows
@@ -41,10 +40,9 @@ def run_ray_prediction(config: PredictConfig, *, on_event: EventCallback) -> Pre
     started for this command. Run and inputs must have the same paths on every node.
 
     Raises:
-        LastTokenError: Ray is not installed, the run, the input or the output is not as described,
-            or the cluster ends; nothing is left under the output's name.
+        LastTokenError: the run, the input or the output is not as described, or the cluster ends;
+            nothing is left under the output's name.
     """
-    _require_ray()
     config = replace(
         config, run=_everywhere(config.run), input=tuple(map(_everywhere, config.input))
     )
@@ -77,20 +75,6 @@ def run_ray_prediction(config: PredictConfig, *, on_event: EventCallback) -> Pre
     for skipped in received.skipped.values():
         on_event(skipped)
     return outcome
-
-
-def _require_ray() -> None:
-    """Check that Ray is installed, without importing it.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    if importlib.util.find_spec("ray") is None:
-        raise ConfigError(
-            "--engine ray: the package ray is not installed",
-            expected="the extra: lasttoken[ray]",
-            remedy="pip install 'lasttoken[ray]'",
-        )
 
 
 def _prepare(config: PredictConfig, on_event: EventCallback) -> RangeJob:

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 from lasttoken.config import ExportConfig
-from lasttoken.errors import ConfigError, RunError
+from lasttoken.errors import RunError
 from lasttoken.model.location import EXPORT_RECORD_NAME, is_exported
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 FILES = {"model.onnx", "tokenizer.json", EXPORT_RECORD_NAME}
-
-
-def require_packages() -> None:
-    """Check that what writes and runs exports is installed, without importing it.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    for name in PACKAGES:
-        if importlib.util.find_spec(name) is None:
-            raise ConfigError(
-                f"{name} is not installed",
-                expected="onnx, onnxscript and onnxruntime, which write and run exported models",
-                remedy='pip install "lasttoken[onnx]"',
-            )
 
 
 def default_folder(run: str, export_format: str) -> Path:

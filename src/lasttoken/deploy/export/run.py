@@ -14,7 +14,7 @@ from lasttoken.data.tasks import name_of
 from lasttoken.deploy.export.comparison import FEW_TEXTS, compare, expected_of, faults_of
 from lasttoken.deploy.export.graph import LARGEST_FILE, refuse_too_large, trace
 from lasttoken.deploy.export.int8 import to_int8
-from lasttoken.deploy.export.output import PACKAGES, export_folder, require_packages
+from lasttoken.deploy.export.output import PACKAGES, export_folder
 from lasttoken.deploy.export.texts import read_check_texts
 from lasttoken.deploy.light.classifier import LightClassifier
 from lasttoken.deploy.light.record import (
@@ -62,7 +62,6 @@ def run_export(config: ExportConfig, *, on_event: EventCallback) -> ExportOutcom
         LastTokenError: the run, the data or the output is not as described; the model is of a
             family that cannot be exported; or the two do not agree: then nothing is written.
     """
-    require_packages()
     target = export_folder(config)
     folder = model_folder(config.run)
     classifier = TextClassifier.from_pretrained(config.run, precision="fp32", device="cpu")
