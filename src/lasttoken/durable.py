@@ -136,27 +136,17 @@ def refuse_occupied(folder: Path) -> None:
         )
 
 
-def place_folder(new: Path, path: Path) -> None:
-    """Give a folder that another program filled its name, once the disk has all of it.
+def place(new: Path, path: Path) -> None:
+    """Give a file or folder that another program filled its name, once the disk has all of it.
 
     Raises:
         OSError: as the system says.
     """
-    for file in sorted(new.rglob("*")):
-        if file.is_file():
-            _sync_file(file)
-    _sync_folder(new)
-    os.replace(new, path)
-    _sync_folder(path.parent)
-
-
-def place_file(new: Path, path: Path) -> None:
-    """Do so with a file.
-
-    Raises:
-        OSError: as the system says.
-    """
-    _sync_file(new)
+    for each in [*sorted(new.rglob("*")), new]:
+        if each.is_file():
+            _sync_file(each)
+    if new.is_dir():
+        _sync_folder(new)
     os.replace(new, path)
     _sync_folder(path.parent)
 
@@ -174,7 +164,7 @@ def replace_folder(new: Path, path: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)  # of a killed process of this number
         os.rename(path, old)
     try:
-        place_folder(new, path)
+        place(new, path)
     except OSError:
         if old.is_dir():
             os.rename(old, path)

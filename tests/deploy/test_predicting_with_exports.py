@@ -56,7 +56,7 @@ def test_the_shards_of_an_exported_model_joined_are_the_whole(
         joined += part.read_bytes()
         record = part.with_name(f"{part.name}.shard.json").read_text()
         assert file_sha256(exported / GRAPH_NAME) in record
-        assert '"precision": "onnx"' in record
+        assert '"precision": "fp32"' in record
     assert joined.count(b"\n") == 2_500
     assert joined == whole.read_bytes()
 
@@ -94,8 +94,8 @@ def test_a_worker_answers_with_an_exported_model_as_one_process_does(
     assert lasttoken("predict", exported, source, "--output", target).code == 0
     config = PredictConfig(run=str(exported), input=(str(source),), engine="ray",
                            output=str(tmp_path / "out.parquet"))  # fmt: skip
-    with pytest.raises(ConfigError, match="--precision fp32 with an exported model"):
-        _prepare(replace(config, precision="fp32"), ignore)
+    with pytest.raises(ConfigError, match="--precision bf16 with an exported model"):
+        _prepare(replace(config, precision="bf16"), ignore)
     job = _prepare(config, ignore)
     assert job.context["weights"] == file_sha256(exported / GRAPH_NAME)
     work, received, rows = ranges.RangeClassifier(job), ranges.Received(), []

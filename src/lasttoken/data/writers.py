@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from lasttoken.data.sinks import SINKS, DelimitedSink, Form, Rows, Sink
 from lasttoken.data.tables import FORMAT_OF
-from lasttoken.durable import name_beside, place_file
+from lasttoken.durable import name_beside, place
 from lasttoken.errors import ConfigError, RunError
 
 
@@ -94,7 +94,7 @@ class RowWriter:
             if sink is not None:
                 sink.close()
             if kind is None and self._path is not None and self._temporary is not None:
-                place_file(self._temporary, self._path)
+                place(self._temporary, self._path)
         except OSError as fault:
             if self._path is None and isinstance(fault, BrokenPipeError):
                 raise  # for the command line to judge
@@ -174,7 +174,7 @@ def write_table(path: str | Path, columns: Mapping[str, Sequence[Any]]) -> None:
         pq.write_table(
             pa.table({name: list(values) for name, values in columns.items()}), temporary
         )
-        place_file(temporary, target)
+        place(temporary, target)
     except OSError as error:
         raise _cannot_write(target, error) from error
     finally:

@@ -24,7 +24,6 @@ from lasttoken.deploy.opening import opener_of
 from lasttoken.deploy.ranges import RangeClassifier, RangeJob, Received, divide
 from lasttoken.errors import RunError
 from lasttoken.events import EventCallback, Note
-from lasttoken.model.location import is_exported
 from lasttoken.runs.predict import TEXTS_PER_CHUNK, PredictOutcome, RowProgress, add_rows
 from lasttoken.runs.row_classifier import make_row_classifier
 
@@ -92,7 +91,7 @@ def _prepare(config: PredictConfig, on_event: EventCallback) -> RangeJob:
     )
     context = rows.context
     text, pair = (*rows.text_columns, None)[:2]
-    precision: Any = config.precision if is_exported(config.run) else context["precision"]
+    precision: Any = context["precision"]
     decided = replace(config, text_column=text, text_pair_column=pair, precision=precision)
     return RangeJob(decided, inputs.columns, rows.columns, rows.kinds, context)
 

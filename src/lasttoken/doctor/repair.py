@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lasttoken.doctor.answers import TOLERANCE
 from lasttoken.doctor.examine import PACKED, Examination, examine
-from lasttoken.durable import place_folder, refuse_occupied, telling
+from lasttoken.durable import place, refuse_occupied, telling
 from lasttoken.errors import BackboneError, RunError
 from lasttoken.events import EventCallback
 from lasttoken.model.backbone import load_tokenizer
@@ -97,7 +97,7 @@ def write_repaired(
         with telling(target):
             if target.is_dir():
                 target.rmdir()
-            place_folder(new, target)
+            place(new, target)
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return again

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from lasttoken.data.labels import LabelSpec
 from lasttoken.data.tasks import name_of
-from lasttoken.durable import place_folder, refuse_occupied, telling
+from lasttoken.durable import place, refuse_occupied, telling
 from lasttoken.errors import BackboneError
 from lasttoken.model.backbone import (
     load_hf_model,
@@ -148,7 +148,7 @@ def save_model_folder(
             open_to_umask(unfinished)
             if folder.is_dir():
                 folder.rmdir()
-            place_folder(unfinished, folder)
+            place(unfinished, folder)
     finally:
         tokenizer.padding_side, tokenizer.model_max_length = before
         shutil.rmtree(unfinished, ignore_errors=True)
