@@ -22,7 +22,6 @@ from lasttoken.settings import (
     parse_depth,
     parse_trainable,
 )
-from lasttoken.training.defaults import default_depth
 from lasttoken.training.preparation import FITTED_KINDS
 
 Settings = Mapping[str, Any]
@@ -190,8 +189,7 @@ def _layer_decay(settings: Settings, *_: object) -> BaseDistribution:
 def _depth(settings: Settings, extents: Extents, *_: object) -> BaseDistribution:
     auto = ["auto"] * (extents.kind in FITTED_KINDS)
     numbers = [str(number) for number in _shares(_SHARES_OF_DEPTH, extents)]
-    is_cut = default_depth(extents.num_examples, extents.num_blocks) < extents.num_blocks
-    return _choices(None, *["all"] * is_cut, *auto, *numbers, settings["depth"])
+    return _choices("all", *auto, *numbers, settings["depth"])
 
 
 def _class_weights(settings: Settings, extents: Extents, *_: object) -> BaseDistribution:
