@@ -83,7 +83,7 @@ def test_every_trial_is_printed_and_recorded(searched: Searched) -> None:
         assert f"trainable {row['settings']['trainable']}" in line
         assert all(f"{score:.3f}" in line for score in row["scores"])
         assert re.search(r"; \d+\.\d s", line)
-    assert rows[0]["settings"] == {"depth": None, "trainable": "full"}
+    assert rows[0]["settings"] == {"depth": "all", "trainable": "full"}
     assert rows[1]["settings"] == {"depth": "auto", "trainable": "probe"}
     assert searched.err.count(" begins: ") == 12
     names = {path.name for path in searched.folder.iterdir()}
@@ -298,7 +298,7 @@ def test_a_journal_that_was_overwritten_is_refused_by_name(
         remedy="bring it back, or --overwrite",
     )
     assert lasttoken(*words, "--search", "depth", "--overwrite").code == 0
-    assert trials_of(folder)[0]["settings"] == {"depth": None}
+    assert trials_of(folder)[0]["settings"] == {"depth": "all"}
     assert len(trials_of(folder)) == 3
 
 

@@ -25,7 +25,7 @@ from lasttoken.tune.search import Search
 from lasttoken.tune.space import SEARCHED, Extents, Space, make_space
 
 EXTENTS = Extents(num_blocks=12, num_examples=1000, num_tokens=1000, num_validation_tokens=100)
-SETTLED = {"num_epochs": 3, "batch_size": 32, "learning_rate": 5e-5}
+SETTLED = {"num_epochs": 3, "batch_size": 32, "learning_rate": 5e-5, "depth": "all"}
 SETTINGS = {name: getattr(TrainConfig(data="x", **SETTLED), name)
             for name in (*SEARCHED, *LORA_DEFAULTS, *STEPS_DEFAULTS)}  # fmt: skip
 GIVEN = {name: SETTINGS[name] for name in SEARCHED}

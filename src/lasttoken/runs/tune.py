@@ -107,6 +107,8 @@ def run_tuning(
         splits.train, splits.validation, task=data.task, on_event=on_event
     )
     settled = {name: getattr(prepared.settings, name) for name in SETTLED}
+    is_whole = settled["depth"] == prepared.num_blocks
+    settled["depth"] = "all" if is_whole else str(settled["depth"])
     space = make_space({**dataclasses.asdict(base), **settled}, _extents(prepared), config.search)
     record = _new_record(settings, command, data, prepared)
     del prepared  # each trial has a model of its own

@@ -189,7 +189,7 @@ def _layer_decay(settings: Settings, *_: object) -> BaseDistribution:
 def _depth(settings: Settings, extents: Extents, *_: object) -> BaseDistribution:
     auto = ["auto"] * (extents.kind in FITTED_KINDS)
     numbers = [str(number) for number in _shares(_SHARES_OF_DEPTH, extents)]
-    return _choices(None, "all", *auto, *numbers, settings["depth"])
+    return _choices("all", *auto, *numbers, settings["depth"])
 
 
 def _class_weights(settings: Settings, extents: Extents, *_: object) -> BaseDistribution:
