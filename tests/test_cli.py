@@ -158,6 +158,7 @@ def test_version_is_told(lasttoken: Command) -> None:
 # ---- quiet, and offline ----
 
 
+@pytest.mark.slow
 def test_a_clean_run_prints_no_warning_and_opens_no_socket(
     process, tmp_path: Path, tiny_gpt2: Path
 ) -> None:
@@ -451,6 +452,7 @@ def test_help_that_cannot_be_printed_is_told_in_three_lines(words: list[str]) ->
     assert told("| true", *words)[1] == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
 def test_predictions_that_cannot_be_printed_are_told_in_three_lines(
     finished_run: Path, tmp_path: Path
@@ -463,6 +465,7 @@ def test_predictions_that_cannot_be_printed_are_told_in_three_lines(
     assert (code, [line for line in lines if "Error" in line or "error" in line]) == (0, [])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
 def test_training_whose_lines_cannot_be_printed_is_finished_and_then_told_in_three_lines(
     tiny_gpt2: Path, reviews: Path, tmp_path: Path

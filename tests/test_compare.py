@@ -201,6 +201,7 @@ def test_what_cannot_be_compared_is_refused_in_three_lines(
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_better_of_two_equal_classifiers_is_named_in_at_most_one_of_twenty_cases() -> None:
     rng = np.random.default_rng(0)
     named = 0

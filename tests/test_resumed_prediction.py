@@ -55,7 +55,10 @@ def test_a_prediction_that_dies_at_a_call_to_the_system_goes_on(
     assert [path.name for path in runs.folder.glob(f".{name}*")] == []
 
 
-@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize(
+    "suffix",
+    ["csv", *(pytest.param(name, marks=pytest.mark.slow) for name in ("jsonl", "parquet"))],
+)
 @pytest.mark.parametrize("flags", [(), ("--shard", "2/2")])
 def test_a_prediction_that_is_killed_five_times_gives_the_same_bytes(
     suffix: str, flags: tuple[str, ...], runs: Runs, finished_run: Path

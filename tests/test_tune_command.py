@@ -193,6 +193,7 @@ def killable(tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield Killable(runs, words, tried(folder / "undisturbed"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "batch", [pytest.param(n, marks=() if n == 13 else pytest.mark.slow) for n in (1, 8, 13, 24)]
 )

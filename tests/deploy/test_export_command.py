@@ -250,6 +250,7 @@ def test_numbers_are_not_exported_in_8_bits(lasttoken: Command, tmp_path: Path) 
     )
 
 
+@pytest.mark.slow
 def test_an_output_is_replaced_only_if_asked_and_if_it_is_an_export(
     lasttoken: Command, tmp_path: Path
 ) -> None:

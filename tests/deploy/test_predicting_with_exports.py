@@ -69,6 +69,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
         yield started
 
 
+@pytest.mark.slow
 def test_a_prediction_of_an_exported_model_that_dies_goes_on(runs: Runs, exported: Path) -> None:
     def predict(name: str, **options: int) -> int:
         words = (runs.folder / "in.parquet", "--output", runs.folder / name)

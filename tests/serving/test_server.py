@@ -141,6 +141,7 @@ def test_who_cannot_be_answered_within_the_time_of_grace_is_told_of(fresh: TextC
     assert "some requests got no answer" in notes[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("socket_enabled")
 def test_a_second_signal_ends_it_without_waiting(fresh: TextClassifier) -> None:
     hold = Hold(fresh)

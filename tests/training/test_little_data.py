@@ -58,7 +58,8 @@ def test_a_start_that_is_kept_was_not_weighed_which_is_told(
     assert Note(KEPT.text + unweighed, is_warning=True) in events
 
 
-@pytest.mark.parametrize("trainable", ["full", pytest.param("lora", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("trainable", ["full", "lora"])
 def test_a_killed_run_that_ends_with_its_start_ends_with_the_same_start(
     tiny_gpt2: Path, tmp_path: Path, trainable: str
 ) -> None:

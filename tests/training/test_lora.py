@@ -120,6 +120,7 @@ print(json.dumps([ours.tolist(), [logit.softmax(-1).tolist() for logit in logits
 """
 
 
+@pytest.mark.slow
 def test_in_a_fresh_process_saved_model_and_adapter_predict_the_same(
     trained: TextClassifier, tmp_path: Path
 ) -> None:

@@ -205,6 +205,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     assert set(trace.read_text().splitlines()) == case.order
 
 
+@pytest.mark.slow
 def test_a_stopped_run_over_windows_goes_on_bit_for_bit(tiny_gpt2: Path, tmp_path: Path) -> None:
     """Frozen blocks, a template, and several windows a text: 9 tokens of text in each."""
     words = (
