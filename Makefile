@@ -35,7 +35,7 @@ check: .venv/ready ## format, lint, types, architecture, generated docs
 	@touch $@
 
 slow: .venv/cluster ## tests that take minutes or need the sample model
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal
 
 prove-resume: .venv/ready ## every crash point, and 300 random kills; about half an hour
 	$(BIN)/python -m pytest -m proof tests/training/test_prove_resume.py
