@@ -303,7 +303,7 @@ def test_a_malformed_file_loads_right_or_is_refused_with_its_place_and_remedy(
     case, events = CORPUS[what], []
     path = tmp_path / case.name
     path.write_bytes(case.content)
-    started = time.perf_counter()
+    started = time.process_time()
     if isinstance(case, Loads):
         assert read(path, case.options, events.append) == case.examples
         told = "\n".join(event.text for event in events if isinstance(event, Note))
@@ -319,7 +319,7 @@ def test_a_malformed_file_loads_right_or_is_refused_with_its_place_and_remedy(
         assert case.remedy in error.remedy
         assert "--encoding" in error.found or path.name in error.found
         assert error.expected
-    assert time.perf_counter() - started < 1 or len(case.content) > 10**6
+    assert time.process_time() - started < 1 or len(case.content) > 10**6
 
 
 def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
