@@ -208,6 +208,23 @@ def test_an_output_that_cannot_be_written_is_told_before_the_model_is_read(
     )
 
 
+@pytest.mark.parametrize("words", [(), ("--shard", "1/2"), ("--skip-bad-rows",)])
+def test_the_input_is_never_written_over(
+    predict: Command, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    source = write_input(tmp_path / "in.csv")
+    before = source.read_bytes()
+    (tmp_path / "link.csv").symlink_to(source)
+    for output in (source, tmp_path / "." / "in.csv", tmp_path / "link.csv"):
+        check_refused(
+            predict(source, "--output", output, "--overwrite", *words),
+            found=f"--output {output}: the input itself",
+            expected="another file, so that no row of the input can be lost",
+            remedy=f"--output {output.with_name(output.stem + '-labels.csv')}",
+        )
+    assert source.read_bytes() == before
+
+
 def test_an_existing_output_is_replaced_only_with_overwrite(
     predict: Command, tmp_path: Path
 ) -> None:

@@ -254,7 +254,7 @@ def test_every_setting_of_training_can_be_given(tmp_path: Path) -> None:
          "some of learning_rate, num_epochs", "did you mean 'batch_size'?"),
         (("--learning-rate", "-1"), "--learning-rate -1", "--learning-rate a number above 0",
          "give another value"),
-        (("--depth", "9"), "--depth 9: model", "1 to 2, or auto", "--depth auto"),
+        (("--depth", "9"), "--depth 9: model", "1 to 2, all, or auto", "--depth auto"),
         (("--minutes", "1e-9"), "no trial came to the end of an epoch in 1e-09 minutes",
          "time for the settings given", "--minutes 2e-09"),
     ],

@@ -128,16 +128,19 @@ def test_after_sigterm_accepted_requests_are_finished_and_new_ones_refused(
 @pytest.mark.usefixtures("socket_enabled")
 def test_who_cannot_be_answered_within_the_time_of_grace_is_told_of(fresh: TextClassifier) -> None:
     hold = Hold(fresh)
+    told: list[asyncio.Task[tuple[int, bytes]]] = []
 
     async def talk(port: int, service: Service) -> None:
         hold.batches.clear()
         hold.is_free.clear()
         asyncio.get_running_loop().call_later(1.0, hold.is_free.set)
-        asyncio.ensure_future(post(port, {"texts": ["stuck"]}))  # noqa: RUF006
+        told.append(asyncio.ensure_future(post(port, {"texts": ["stuck"]})))
         await soon(lambda: hold.batches != [])
 
     code, notes = run(fresh, talk, grace_seconds=0.1)
     assert code == 1
+    status, body = told[0].result()
+    assert (status, json.loads(body)["error"]["found"]) == (503, "the server is shutting down")
     assert "some requests got no answer" in notes[-1]
 
 

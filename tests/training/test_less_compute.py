@@ -503,7 +503,7 @@ REFUSED = [
     ({"depth": 2.5}, "--depth 2.5", "all, auto, or the number of blocks to keep"),
     ({"depth": True}, "--depth True", "all, auto, or the number of blocks to keep"),
     ({"depth": "deep"}, "--depth deep", "all, auto, or the number of blocks to keep"),
-    ({"depth": 9}, "--depth 9: model .* has 4 blocks", "1 to 4, or auto"),
+    ({"depth": 9}, "--depth 9: model .* has 4 blocks", "1 to 4, all, or auto"),
     ({"trainable": "last-99"}, "--trainable last-99: model .* has 4 blocks", "last-1 to last-4"),
     ({"trainable": "last-3", "depth": 2}, "of which --depth 2 keeps 2", "last-1 to last-2"),
 ]

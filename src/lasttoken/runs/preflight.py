@@ -15,6 +15,7 @@ from lasttoken.config import (
 from lasttoken.data.files import STDIN, find_path
 from lasttoken.data.readers import locate_data
 from lasttoken.data.writers import check_output
+from lasttoken.errors import ConfigError
 from lasttoken.launch import process_rank, refuse_sharding
 from lasttoken.model.location import is_exported, model_folder
 from lasttoken.model.sources import locate_model
@@ -84,8 +85,23 @@ def locate_prediction(config: PredictConfig) -> None:
         model_folder(config.run)
     for path in config.input:
         if path != STDIN:
-            find_path(path)
+            _refuse_same_file(find_path(path), config.output)
     check_output(config.output, overwrite=config.overwrite)
+
+
+def _refuse_same_file(source: Path, output: str | None) -> None:
+    """Check that rows are not written over those that are read: a part of them would replace all.
+
+    Raises:
+        ConfigError: they would be.
+    """
+    target = None if output is None else Path(output).expanduser()
+    if target is not None and target.exists() and target.samefile(source):
+        raise ConfigError(
+            f"--output {output}: the input itself",
+            expected="another file, so that no row of the input can be lost",
+            remedy=f"--output {target.with_name(f'{target.stem}-labels{target.suffix}')}",
+        )
 
 
 def locate_export(config: ExportConfig) -> None:

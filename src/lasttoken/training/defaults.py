@@ -29,7 +29,7 @@ _RATE_TIMES_WIDTH = 1e-4 * 576
 # them: with 16 a label and with 500 examples SmolLM2 classifies better without its last third
 # (docs/log.md). Shallower models have not been measured, and keep what they have.
 _DEEP = 24
-_EXAMPLES_OF_ALL_BLOCKS = 1_000
+EXAMPLES_OF_ALL_BLOCKS = 1_000
 
 # Fewer weights that learn bear a higher rate. Adapters: Biderman et al., "LoRA learns less and
 # forgets less" (arXiv 2405.09673), whose best rates are about ten times those of whole models.
@@ -55,6 +55,6 @@ def default_learning_rate(hidden_size: int, learns: Trainable) -> float:
 
 def default_depth(num_examples: int, num_blocks: int) -> int:
     """Return how many blocks are kept: of few examples, the first two thirds of a deep model."""
-    if num_examples >= _EXAMPLES_OF_ALL_BLOCKS or num_blocks < _DEEP:
+    if num_examples >= EXAMPLES_OF_ALL_BLOCKS or num_blocks < _DEEP:
         return num_blocks
     return round(num_blocks * 2 / 3)

@@ -12,7 +12,7 @@ from lasttoken.events import EventCallback, Note
 from lasttoken.model.blocks import find_blocks
 from lasttoken.model.classifier import Classifier
 from lasttoken.model.folder import LoadedModel
-from lasttoken.training.defaults import default_depth
+from lasttoken.training.defaults import EXAMPLES_OF_ALL_BLOCKS, default_depth
 from lasttoken.training.state import FitSettings
 
 
@@ -29,7 +29,7 @@ def cut_as_asked(model: str, classifier: Classifier, settings: FitSettings) -> i
     if isinstance(keeps, int) and keeps > num_blocks:
         raise ConfigError(
             f"--depth {keeps}: model {model!r} has {num_blocks} blocks",
-            expected=f"1 to {num_blocks}, or auto",
+            expected=f"1 to {num_blocks}, all, or auto",
             remedy="--depth auto",
         )
     kept = keeps if isinstance(keeps, int) else num_blocks
@@ -73,8 +73,8 @@ def cut_by_default(
             return replace(settings, depth=num_blocks)
         on_event(
             Note(
-                f"the first {depth} of {num_blocks} blocks are kept, which {num_examples:,} "
-                "examples train better than all; --depth all keeps all"
+                f"the first {depth} of {num_blocks} blocks are kept: the default for less than "
+                f"{EXAMPLES_OF_ALL_BLOCKS:,} examples; --depth all keeps all"
             )
         )
     return replace(settings, depth=depth)

@@ -120,28 +120,33 @@ def _add_classify(app: FastAPI, service: Service, metrics: Metrics, door: Door) 
 async def _while_wanted(
     request: Request, work: Coroutine[Any, Any, Answers], service: Service
 ) -> Answers:
-    """Return the answers, unless their client leaves or the time is up first.
+    """Return the answers, unless their client leaves, the time is up, or the server ends first.
 
     Raises:
         RequestError: that is so, or the service refuses.
     """
     answering = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_departure(request))
+    giving_up = asyncio.ensure_future(service.given_up.wait())
     try:
         seconds = service.limits.request_seconds
         done, _ = await asyncio.wait(
-            (answering, leaving), timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            (answering, leaving, giving_up),
+            timeout=seconds,
+            return_when=asyncio.FIRST_COMPLETED,
         )
         if answering in done:
             return answering.result()
+        if giving_up in done:
+            raise not_ready(str(service.unready))
         is_late = not done
         service.dropped["timeout" if is_late else "departed"] += 1
         raise timed_out(seconds) if is_late else departed()
     finally:
-        for task in (answering, leaving):
+        for task in (answering, leaving, giving_up):
             task.cancel()
         # Whatever they raise now is for nobody; left alone, asyncio would log it.
-        await asyncio.gather(answering, leaving, return_exceptions=True)
+        await asyncio.gather(answering, leaving, giving_up, return_exceptions=True)
 
 
 async def _departure(request: Request) -> None:

@@ -94,6 +94,11 @@ class Batcher:
         """Start the thread; the state is "ready" once the model has passed its check."""
         self._thread.start()
 
+    @property
+    def is_running(self) -> bool:
+        """Return whether the thread has begun and not ended."""
+        return self._thread.is_alive()
+
     def stop(self, timeout: float | None = None) -> None:
         """Let the thread end after the batch at hand, and wait for that."""
         self._queue.stop(ModelFaultError("the server has shut down"))

@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from types import FrameType
 
@@ -59,7 +61,12 @@ def run_server(config: ServeConfig, *, on_event: EventCallback) -> int:
         model = ServedModel(opened, name=name_of_model(config.run))
         service = Service(model, limits_of(config, model), on_event=on_event)
         app = create_app(service, access, on_event=on_event)
-        return asyncio.run(_serve(service, app, listener, on_event))
+        code = asyncio.run(_serve(service, app, listener, on_event))
+    if service.is_computing:  # for nobody; Python would abort at its end while torch computes
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def limits_of(config: ServeConfig, model: ServedModel) -> Limits:
@@ -104,6 +111,7 @@ async def _serve(
                 on_event(Note("ending: no new requests are taken, accepted ones are finished"))
             service.close()
             is_finished = await _drain(service, hurrying)
+            service.given_up.set()
         finally:
             is_alive = service.is_alive
             server.should_exit = True

@@ -70,6 +70,7 @@ class Service:
         queue: what waits.
         batcher: the thread of the model.
         dropped: why to how many requests were given up before their answer: "departed", "timeout".
+        given_up: set when requests that are still waiting will get no answer any more.
     """
 
     def __init__(self, model: ServedModel, limits: Limits, *, on_event: EventCallback) -> None:
@@ -89,6 +90,7 @@ class Service:
         self._idle = asyncio.Event()
         self._idle.set()
         self._is_closing = False
+        self.given_up = asyncio.Event()
 
     def start(self) -> None:
         """Start the model's thread; `unready` is None once the model has passed its check."""
@@ -121,6 +123,11 @@ class Service:
     def is_alive(self) -> bool:
         """Return whether there is a thread that could answer; without one, only a restart helps."""
         return self.batcher.state != "dead"
+
+    @property
+    def is_computing(self) -> bool:
+        """Return whether the model's thread has not ended."""
+        return self.batcher.is_running
 
     def close(self) -> None:
         """Take no more requests; those that were accepted go on."""
