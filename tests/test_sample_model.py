@@ -48,7 +48,7 @@ def test_a_few_hundred_reviews_beat_the_baseline_by_far(run: Path) -> None:
 
 
 def test_the_estimate_of_the_time_left_comes_close(run: Path) -> None:
-    """The promise is 20 % on a machine left alone; here a neighbor may take half of it meanwhile."""
+    """The promise is 20 % on a machine left alone; here a neighbor may take half of it."""
     results = json.loads((run / "run.json").read_text())["results"]
     ratio = results["time_left_actual"] / results["time_left_estimated"]
     assert 0.5 < ratio < 2
