@@ -57,8 +57,8 @@ def diagnose(found: Examination) -> Diagnosis:
     if best and not is_better_than_majority(found):
         best = []
         trained = (
-            "Which padding it was trained with cannot be told: with none it is clearly better than "
-            f"the commonest label alone ({found.majority:.3f})."
+            "Which padding it was trained with cannot be told: under no padding is it clearly "
+            f"better than the commonest label alone ({found.majority:.3f})."
         )
     return Diagnosis(_verdict(found), trained, _advice(found, best, findings), findings)
 

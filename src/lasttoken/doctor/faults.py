@@ -145,7 +145,8 @@ def _notes(found: Examination) -> Iterator[Finding]:
         yield Finding(
             "below_majority",
             "warning",
-            f"no padding is clearly better than the commonest label alone ({found.majority:.3f})",
+            "under no padding is it clearly better than the commonest label alone "
+            f"({found.majority:.3f})",
             "check that DATA is of the task it was trained for, and --labels in the order of ids",
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,11 +130,10 @@ def label_ids(
                 break
         else:
             strange = sorted(found - set(known))
+            wanted = shlex.quote(",".join(sorted(found)[: len(names)]))
             raise DatasetError(
                 f"{material.source}: the label {strange[0]!r} is none of the model's",
                 expected="labels " + ", ".join(map(repr, names[:8])),
-                remedy="--labels "
-                + ",".join(sorted(found)[: len(names)])
-                + ", in the order of the model's ids",
+                remedy=f"--labels {wanted}, in the order of the model's ids",
             )
     return np.array([known[label] for label in material.labels], dtype=np.int64)

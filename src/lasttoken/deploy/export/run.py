@@ -102,7 +102,9 @@ def run_export(config: ExportConfig, *, on_event: EventCallback) -> ExportOutcom
                 f"the exported model is not the model, nothing was written: {'; '.join(faults)} "
                 f"({found.num_texts:,} texts: {found.texts})",
                 expected=expected_of(config.format),
-                remedy="--format onnx" if as_int8 else "predict with the run itself",
+                remedy="--format onnx, or --limit to compare on more texts"
+                if as_int8
+                else "predict with the run itself",
             )
         with telling(target):
             record = replace(record, checks=found.to_dict())

@@ -92,7 +92,7 @@ def read_export(folder: Path) -> ExportRecord:
         record = _from_json(content) if number <= FORMAT else None
     except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
         raise BackboneError(
-            f"{path}: {getattr(error, 'strerror', None) or error}",
+            f"{path}: {_reason(error)}",
             expected=f"the record of an exported model, format {FORMAT}",
             remedy="export the run again: lasttoken export RUN",
         ) from error
@@ -105,6 +105,12 @@ def read_export(folder: Path) -> ExportRecord:
     for name in (GRAPH_NAME, TOKENIZER_NAME):
         _check_file(folder / name, record.files_sha256[name])
     return record
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"no field {error}"
+    return str(getattr(error, "strerror", None) or error)
 
 
 def file_sha256(path: Path) -> str:
