@@ -51,7 +51,12 @@ class Connection:
     async def ask(
         self, method: str, path: str, body: bytes = b""
     ) -> tuple[int, dict[str, str], bytes]:
-        """Return status, headers and body of the response to one request."""
+        """Return status, headers and body of the response to one request.
+
+        A server closes connections that were idle for a while. A request that met with that is
+        sent again on a new one, as HTTP clients do (RFC 9112, 9.3.1).
+        """
+        is_reused = self._streams is not None
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
@@ -60,7 +65,13 @@ class Connection:
             f"Content-Length: {len(body)}\r\n\r\n".encode()
             + body
         )
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        except (asyncio.IncompleteReadError, ConnectionResetError) as error:
+            if not is_reused or getattr(error, "partial", b""):
+                raise
+            self.close()
+            return await self.ask(method, path, body)
         headers = {
             name.lower(): value.strip()
             for name, _, value in (line.partition(":") for line in head[1:])
