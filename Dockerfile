@@ -25,7 +25,7 @@ WORKDIR /
 USER 10001:10001
 
 FROM server AS full
-# Such as "--extra-index-url URL", with torch's wheels for CPUs.
+# Further options of pip, such as the one with which torch's builds for CPUs are found.
 ARG PIP_ARGS=""
 RUN pip install --no-cache-dir ${PIP_ARGS} -c constraints.txt '.[serve]' && rm -rf /build/*
 WORKDIR /
