@@ -22,9 +22,14 @@ from conftest import Command
 from lasttoken import TextClassifier
 from lasttoken.cli.arguments import parse
 from lasttoken.config.serving import ServeConfig
-from lasttoken.deploy.serving import server
+from lasttoken.deploy.serving import connection, server
 from lasttoken.deploy.serving.app import create_app
-from lasttoken.deploy.serving.limits import READ_BYTES, Limits
+from lasttoken.deploy.serving.limits import (
+    LONG_PART_SECONDS,
+    READ_BYTES,
+    REST_PER_SECOND,
+    Limits,
+)
 from lasttoken.deploy.serving.opening import bind, is_loopback, open_access
 from lasttoken.deploy.serving.service import Service
 from lasttoken.errors import ConfigError
@@ -208,7 +213,7 @@ def test_a_client_that_closes_its_connection_is_dropped(fresh: TextClassifier) -
 def test_a_head_that_does_not_come_is_not_waited_for(
     classifier: TextClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.3)
 
     async def drip(port: int, before: bytes) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -248,15 +253,18 @@ def test_a_body_of_very_many_chunks_is_refused_and_the_connection_closed(
 
 
 @pytest.mark.usefixtures("socket_enabled")
-def test_of_one_connection_little_is_read_at_a_time(
+def test_of_one_connection_little_is_read_at_a_time_and_what_takes_long_rests(
     classifier: TextClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
+    turns: list[tuple[float, float]] = []
 
     class Recording(server.BoundedProtocol):
         def data_received(self, data: bytes) -> None:
             sizes.append(len(data))
+            started = time.thread_time()
             super().data_received(data)
+            turns.append((time.monotonic(), time.thread_time() - started))
 
     monkeypatch.setattr(server, "BoundedProtocol", Recording)
 
@@ -274,6 +282,65 @@ def test_of_one_connection_little_is_read_at_a_time(
     run(classifier, talk)
     assert sum(sizes) > 600_000
     assert max(sizes) <= READ_BYTES
+    slow = [n for n, (_, seconds) in enumerate(turns[:-1]) if seconds > 1.1 * LONG_PART_SECONDS]
+    assert len(slow) > 20
+    for n in slow:
+        (ended, seconds), (next_ended, next_seconds) = turns[n], turns[n + 1]
+        # The rest is a bit shorter than what was measured around it.
+        assert next_ended - next_seconds - ended > 0.9 * REST_PER_SECOND * seconds - 0.002
+
+
+@pytest.mark.usefixtures("socket_enabled")
+@pytest.mark.parametrize("kind", ["application/json", "text/plain"])
+def test_a_refusal_reaches_a_client_that_sends_all_of_a_large_body_first(
+    kind: str, classifier: TextClassifier
+) -> None:
+    body = b" " * 20_000_000
+    head = (
+        f"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+
+    def ask(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+            client.sendall(head.encode() + body)
+            raw = b""
+            while part := client.recv(65_536):
+                raw += part
+            return raw
+
+    async def talk(port: int, _service: Service) -> None:
+        raw = await asyncio.to_thread(ask, port)
+        assert raw.startswith(b"HTTP/1.1 413" if kind == "application/json" else b"HTTP/1.1 415")
+        assert json.loads(raw.partition(b"\r\n\r\n")[2])["error"]["remedy"]
+
+    run(classifier, talk)
+
+
+@pytest.mark.usefixtures("socket_enabled")
+def test_a_refused_client_that_sends_on_is_cut_off(
+    classifier: TextClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "LINGER_SECONDS", 0.2)
+
+    async def send_on(writer: asyncio.StreamWriter) -> None:
+        writer.write(
+            b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n"
+            b"Content-Length: 1000000000\r\n\r\n"
+        )
+        for _ in range(2_000):
+            writer.write(b" " * 1_000)
+            await writer.drain()
+            await asyncio.sleep(0.005)
+
+    async def talk(port: int, _service: Service) -> None:
+        _reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with pytest.raises(ConnectionError):
+            await send_on(writer)
+        writer.close()
+        assert (await send(port, get("/livez")))[0] == 200
+
+    run(classifier, talk)
 
 
 @pytest.mark.usefixtures("socket_enabled")

@@ -20,17 +20,12 @@ from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lasttoken.config.serving import ServeConfig
 from lasttoken.deploy.opening import opener_of
 from lasttoken.deploy.serving.app import create_app
-from lasttoken.deploy.serving.limits import (
-    CHARACTERS_PER_TOKEN,
-    HEAD_SECONDS,
-    READ_BYTES,
-    Limits,
-)
+from lasttoken.deploy.serving.connection import BoundedProtocol
+from lasttoken.deploy.serving.limits import CHARACTERS_PER_TOKEN, Limits
 from lasttoken.deploy.serving.model import ServedModel
 from lasttoken.deploy.serving.opening import (
     address_of,
@@ -180,45 +175,3 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Capture none."""
         yield
-
-
-class BoundedProtocol(H11Protocol):
-    """Uvicorn's connections, which otherwise wait for ever for the rest of a request's head.
-
-    And which otherwise read so much at a time that the other connections notice.
-    """
-
-    _timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start to wait for a request."""
-        if hasattr(transport, "max_size"):  # asyncio's transports on POSIX
-            transport.max_size = READ_BYTES
-        super().connection_made(transport)
-        self._watch()
-
-    def data_received(self, data: bytes) -> None:
-        """Take data; wait on, if they are no request yet."""
-        super().data_received(data)
-        self._watch()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
-        super().connection_lost(exc)
-        self._stop_watching()
-
-    def _watch(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._stop_watching()
-        elif self._timer is None:
-            self._timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
-
-    def _stop_watching(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _give_up(self) -> None:
-        self._timer = None
-        if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
-            self.transport.close()

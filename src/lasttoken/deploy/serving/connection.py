@@ -1,0 +1,127 @@
+"""One connection: uvicorn's, with an end to every wait and no more than its share of the loop.
+
+head       must be whole within `HEAD_SECONDS`
+body       is read in small parts; what takes long to parse rests before its next part
+refusal    of a request whose body still comes: what comes is dropped unread for
+           `LINGER_SECONDS`, or the client would lose the refusal with the connection
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, ClassVar
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from lasttoken.deploy.serving.limits import (
+    DROP_BYTES,
+    HEAD_SECONDS,
+    LINGER_SECONDS,
+    LONG_PART_SECONDS,
+    READ_BYTES,
+    REST_PER_SECOND,
+)
+
+
+class BoundedProtocol(H11Protocol):
+    """A connection that can neither wait for ever nor keep the loop from the others."""
+
+    # The loop is one for all connections of the process, and so is the share of it that parts which
+    # take long may have together: when the next of them may be read, by the loop's clock.
+    _rested_at: ClassVar[float] = 0.0
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start to wait for a request."""
+        lingering = _LingeringTransport(transport, self)
+        lingering.read_at_most(READ_BYTES)
+        super().connection_made(lingering)  # type: ignore[arg-type]
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Take data; wait on, if they are no request yet."""
+        if self.transport.is_closing():
+            return
+        started = time.thread_time()
+        super().data_received(data)
+        seconds = time.thread_time() - started
+        if seconds > LONG_PART_SECONDS and not self.transport.is_closing():
+            self._rest(seconds * REST_PER_SECOND)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        super().connection_lost(exc)
+        self._stop_watching()
+
+    @property
+    def is_receiving(self) -> bool:
+        """Return whether a request has begun whose body is not complete."""
+        return self.cycle is not None and self.cycle.more_body
+
+    def _rest(self, seconds: float) -> None:
+        now = self.loop.time()
+        BoundedProtocol._rested_at = max(now, BoundedProtocol._rested_at) + seconds
+        self.transport.pause_reading()
+        self.loop.call_at(BoundedProtocol._rested_at, self._go_on)
+
+    def _go_on(self) -> None:
+        if not self.flow.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def _watch(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop_watching()
+        elif self._timer is None:
+            self._timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def _stop_watching(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self) -> None:
+        self._timer = None
+        if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
+            self.transport.close()
+
+
+class _LingeringTransport:
+    """A transport that is closed in two steps while its client still sends.
+
+    A socket that is closed with unread bytes resets the connection, and a client that meets with
+    this may never see the response (RFC 9112, 9.6). So first only our own direction ends.
+
+    Args:
+        transport: the real one.
+        protocol: of this connection.
+    """
+
+    def __init__(self, transport: asyncio.Transport, protocol: BoundedProtocol) -> None:
+        self._transport, self._protocol = transport, protocol
+        self._is_lingering = False
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the real one has
+        return getattr(self._transport, name)
+
+    def read_at_most(self, num_bytes: int) -> None:
+        """Read so many bytes at a time, where that can be said: asyncio's own loops on POSIX."""
+        if hasattr(self._transport, "max_size"):
+            self._transport.max_size = num_bytes
+
+    def is_closing(self) -> bool:
+        """Return whether nothing is written any more."""
+        return self._is_lingering or self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close, at once or when the client has ended too; asked again, at once."""
+        if self._is_lingering or not self._protocol.is_receiving or self._transport.is_closing():
+            self._transport.close()
+            return
+        self._is_lingering = True
+        self._transport.write_eof()
+        self.read_at_most(DROP_BYTES)
+        self._transport.resume_reading()
+        self._protocol.loop.call_later(LINGER_SECONDS, self._transport.close)
