@@ -418,6 +418,24 @@ def test_a_key_opens_other_addresses_and_is_not_kept(tmp_path: Path) -> None:
     assert not access.loopback_only
 
 
+@pytest.mark.skipif(os.name != "posix", reason="files have no mode")
+@pytest.mark.usefixtures("socket_enabled")
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_a_key_that_other_users_may_read_is_told(
+    mode: int, tmp_path: Path, lasttoken: Command, finished_run: Path
+) -> None:
+    path = tmp_path / "key.txt"
+    path.write_text("0123456789abcdef\n")
+    path.chmod(mode)
+    with socket.socket() as other:  # so that nothing is served
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        outcome = lasttoken("serve", finished_run, "--port", port, "--api-key-file", path)
+    told = f"--api-key-file {path}: other users of this machine may read it; chmod 600 {path}"
+    assert (told in outcome.err) is (mode == 0o644)
+
+
 @pytest.mark.usefixtures("socket_enabled")
 def test_a_port_that_is_taken_is_told_before_the_model_is_loaded(
     lasttoken: Command, finished_run: Path

@@ -15,6 +15,7 @@ from lasttoken import ConfigError, TextClassifier, train, validation
 from lasttoken.events import EpochEnd, Event, Progress, TimeLeft
 from lasttoken.model.batch import Gpt2ClassificationCollator
 from lasttoken.training import fit
+from lasttoken.training.choosing import PassScores, effective_examples
 from lasttoken.training.keeping import end_epoch, one_standard_error_below
 from lasttoken.training.optim import make_optimizer, make_schedule
 from lasttoken.training.sampler import EpochSampler, epoch_order
@@ -177,8 +178,10 @@ def kept_epochs(classifier: TextClassifier, scores: list[float], num_validating:
     """Return the epochs that were to be kept when they ended."""
     state, settings = TrainState(), settings_of(num_epochs=len(scores))
     logits = np.zeros((num_validating, 2), dtype=np.float32)
+    model = classifier.loaded_.classifier
     for epoch, score in enumerate(scores, start=1):
-        end_epoch(state, row_of(epoch, score), logits, classifier.loaded_.classifier, settings)
+        judged = PassScores(score, score, effective_examples(np.array([num_validating // 2] * 2)))
+        end_epoch(state, row_of(epoch, score), judged, logits, model, settings)
     assert state.best_metric == max(scores)
     kept = [row.epoch for row in state.history if row.is_kept]
     assert kept[-1] == state.kept_epoch
@@ -199,6 +202,18 @@ def test_the_error_around_a_perfect_score_is_one_wrong_answer() -> None:
         enough = one_standard_error_below(1.0, num_examples)
         assert (num_examples - 2) / num_examples < enough < (num_examples - 1) / num_examples
     assert one_standard_error_below(0.5, 10_000) == pytest.approx(0.495, abs=1e-5)
+
+
+def test_a_macro_score_is_known_no_better_than_its_rarest_label() -> None:
+    assert effective_examples(np.array([50, 50])) == 100
+    assert effective_examples(np.array([9, *[107.6] * 5])) == pytest.approx(228.5, abs=0.1)
+    assert effective_examples(np.array([1, 999])) == pytest.approx(4, abs=0.01)
+    assert effective_examples(np.array([40, 0])) == 160  # the second label's F1 is 0 for certain
+    rng = np.random.default_rng(0)  # the share of right answers of each label, and their mean
+    counts = np.array([9, 60, 200])
+    means = (rng.binomial(counts, 0.8, size=(200_000, 3)) / counts).mean(axis=1)
+    expected = 0.8 * 0.2 / effective_examples(counts)
+    assert means.var() == pytest.approx(expected, rel=0.02)
 
 
 def test_the_kept_weights_are_those_of_the_kept_epoch(

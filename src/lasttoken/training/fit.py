@@ -206,7 +206,7 @@ def _fit(
                 is_kept=False,
             )
             logits = in_order(validated, validation_order, world)
-            row = end_epoch(state, row, logits, classifier, settings)
+            row = end_epoch(state, row, scores, logits, classifier, settings)
             on_event(row)
             saver.after_epoch(is_kept=row.is_kept)
         saver.after_training()

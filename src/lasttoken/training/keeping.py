@@ -25,7 +25,7 @@ from torch import Tensor
 
 from lasttoken.events import EpochEnd, EventCallback, Note
 from lasttoken.model.classifier import Classifier
-from lasttoken.training.choosing import pass_scores
+from lasttoken.training.choosing import PassScores, pass_scores
 from lasttoken.training.passes import PassResult, PassSoFar
 from lasttoken.training.resume import trained_weights
 from lasttoken.training.state import FitSettings, TrainState
@@ -67,14 +67,15 @@ def keep_start(
 def end_epoch(
     state: TrainState,
     row: EpochEnd,
+    scores: PassScores,
     logits: NDArray[np.float32],
     classifier: Classifier,
     settings: FitSettings,
 ) -> EpochEnd:
     """Note a finished epoch in the state and copy its weights aside if it is to be kept so far."""
     enough = state.best_metric
-    if row.validation_macro_f1 is not None and math.isfinite(enough):
-        enough = one_standard_error_below(enough, len(logits))
+    if scores.effective_examples is not None and math.isfinite(enough):
+        enough = one_standard_error_below(enough, scores.effective_examples)
     row = replace(row, is_kept=row.score >= enough)
     state.epoch, state.step = row.epoch, row.step
     state.history.append(row)
@@ -88,10 +89,10 @@ def end_epoch(
     return row
 
 
-def one_standard_error_below(share: float, num_examples: int) -> float:
+def one_standard_error_below(share: float, num_examples: float) -> float:
     """Return the end of the interval of one standard error around a share of examples.
 
-    A macro F1 is taken for such a share, whose error it has about.
+    A macro F1 is taken for such a share, of as many examples as `effective_examples` says.
 
     Args:
         share: 0 to 1.

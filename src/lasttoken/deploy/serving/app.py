@@ -228,7 +228,7 @@ def _add_faults(app: FastAPI) -> None:
             "no_such_route",
             "a path or method that is not served",
             expected=paths,
-            remedy="mend the address",
+            remedy="another method" if error.status_code == 405 else "another path",
             headers=error.headers,
         )
         return await refuse(request, refusal)

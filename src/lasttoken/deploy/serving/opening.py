@@ -71,6 +71,11 @@ def open_access(host: str, key_file: str | None) -> Access:
     return Access(None, loopback_only=True)
 
 
+def is_open_to_others(key_file: str) -> bool:
+    """Return whether other users of this machine may read or write a key's file."""
+    return os.name == "posix" and bool(Path(key_file).expanduser().stat().st_mode & 0o077)
+
+
 def is_loopback(host: str) -> bool:
     """Return whether only this machine reaches an address."""
     if host.lower() == "localhost":

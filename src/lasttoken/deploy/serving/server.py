@@ -30,6 +30,7 @@ from lasttoken.deploy.serving.model import ServedModel
 from lasttoken.deploy.serving.opening import (
     address_of,
     bind,
+    is_open_to_others,
     name_of_model,
     open_access,
 )
@@ -51,6 +52,12 @@ def run_server(config: ServeConfig, *, on_event: EventCallback) -> int:
         LastTokenError: the run, the address or the key is not as described.
     """
     access = open_access(config.host, config.api_key_file)
+    if config.api_key_file is not None and is_open_to_others(config.api_key_file):
+        text = (
+            f"--api-key-file {config.api_key_file}: other users of this machine may read it; "
+            f"chmod 600 {config.api_key_file}"
+        )
+        on_event(Note(text, is_warning=True))
     with contextlib.closing(bind(config.host, config.port)) as listener:
         opened = opener_of(config.run)(config, on_event)
         model = ServedModel(opened, name=name_of_model(config.run))
