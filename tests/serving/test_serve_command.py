@@ -18,8 +18,10 @@ from typing import NamedTuple
 import httpx
 import psutil
 import pytest
+from transformers import GPT2Config, GPT2ForSequenceClassification
 
 from conftest import Command
+from families import byte_tokenizer
 
 pytestmark = [pytest.mark.slow, pytest.mark.allow_hosts(["127.0.0.1"])]
 
@@ -112,6 +114,26 @@ def test_sigterm_under_load_answers_what_was_accepted_and_ends_with_0(finished_r
         assert server.process.wait(30) == 0
     assert set(statuses) <= {200, 503}
     assert statuses.count(200) > 8
+
+
+def test_sigterm_ends_it_with_0_while_the_model_computes_for_somebody_who_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python aborts when it ends while torch computes in another thread."""
+    config = GPT2Config(vocab_size=260, n_embd=1536, n_layer=6, n_head=12, eos_token_id=256,
+                        bos_token_id=256, pad_token_id=256, num_labels=2)  # fmt: skip
+    GPT2ForSequenceClassification(config).save_pretrained(tmp_path / "wide")
+    byte_tokenizer().save_pretrained(tmp_path / "wide")
+    # One thread takes longer for a batch of this model than the server waits for its end.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with serve(tmp_path / "wide") as server:
+        texts = ["word " * 200] * 4
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{server.address}/classify", json={"texts": texts}, timeout=2)
+        server.process.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        assert server.process.wait(60) == 0
+        assert time.monotonic() - started < 20
 
 
 def test_ctrl_c_ends_it_with_0(finished_run: Path) -> None:
