@@ -18,10 +18,12 @@ from typing import Any
 from benchmarks.measure import ROOT, SMOKE
 from benchmarks.quality import cells
 from benchmarks.quality.comparisons import (
+    Compared,
     Records,
     best_rival,
     difference,
     kept,
+    mean_interval,
     mean_of,
     records,
     versus,
@@ -68,7 +70,7 @@ def musts() -> list[str]:
             there, ratio = _over_trainer(name, sizes)
             rows.append(_against(f"{shown}, {label}", there, ratio, must, goal, most_time))
     few = [
-        (f"{data}, {CONTENDERS[rival].shown}", found)
+        Compared(data, f"against {CONTENDERS[rival].shown}", found)
         for data in SETS
         if (rival := best_rival(data))
         and (found := difference(data, str(FEW), OURS, rival)) is not None
@@ -93,43 +95,53 @@ def _compared_sizes() -> dict[str, tuple[str, ...]]:
     return {"16 a label, 500 and 4,000 examples": _UP_TO_4000, **alone}
 
 
-def _over_trainer(
-    name: str, sizes: Sequence[str]
-) -> tuple[list[tuple[str, Difference]], float | None]:
+def _over_trainer(name: str, sizes: Sequence[str]) -> tuple[list[Compared], float | None]:
     """Return what a recipe has over the Trainer by set and size, and the mean time ratio."""
-    there, ratios = [], []
+    there: list[Compared] = []
+    ratios = []
     for size in sizes:
         by_set, ratio = versus(size, name, TRAINER)
-        there += [(f"{data} {_SHOWN_SIZES[size].lower()}", each) for data, each in by_set]
+        there += [Compared(data, _SHOWN_SIZES[size].lower(), each) for data, each in by_set]
         ratios += [] if ratio is None else [ratio]
     return there, mean(ratios) if ratios else None
 
 
 def _against(
     label: str,
-    there: Sequence[tuple[str, Difference]],
+    there: Sequence[Compared],
     ratio: float | None,
     must: float | None,
     goal: float,
     most_time: float | None,
 ) -> str:
-    """Return the row of a comparison; a must of None is "not significantly below"."""
+    """Return the row of a comparison.
+
+    Args:
+        label: what is compared.
+        there: the differences.
+        ratio: of the seconds.
+        must: points of the mean, and no data set significantly below; None is a mean that is not
+            significantly below.
+        goal: points of the mean.
+        most_time: most that the ratio may be. None is the comparison with few examples, where the
+            must itself allows for being below.
+    """
     shown_must = "not below" if must is None else f"{must:+g}"
     if not there:
         return f"| {label} | - | {shown_must} | {goal:+g} | not measured |"
-    value = mean(each.points for _, each in there)
-    below = [name for name, each in there if each.is_worse]
+    value = mean(each.difference.points for each in there)
+    low, high = mean_interval(there)
+    below = [f"{each.data} {each.size}" for each in there if each.difference.is_worse]
     late = most_time is not None and ratio is not None and ratio > most_time
-    # With few examples the must itself allows for being below.
-    spoiled = late or bool(below and most_time is not None)
+    is_below = high < 0 if must is None else bool(below) and most_time is not None
     counted = "1 set and size" if len(there) == 1 else f"{len(there)} sets and sizes"
-    measured = f"{value:+.2f} points, {counted}"
+    measured = f"{value:+.2f} points ({low:+.2f} to {high:+.2f}), {counted}"
     if ratio is not None:
         measured += f", {ratio:.2f} of its seconds" + (" (too long)" if late else "")
     if below:
         measured += "; significantly below on " + ", ".join(below)
     least = must if must is not None else -float("inf")
-    told = verdict(value, least, goal, spoiled=spoiled)
+    told = verdict(value, least, goal, spoiled=late or is_below)
     return f"| {label} | {measured} | {shown_must} | {goal:+g} | {told} |"
 
 
@@ -235,7 +247,8 @@ def page() -> str:
         "",
         *musts(),
         "",
-        "Differences in points, means over seeds and then over sets.",
+        "Differences in points, means over seeds and then over sets; in brackets the 95 % interval",
+        "of the mean.",
     ]
     for size in SIZES:
         scores = score_table(size)

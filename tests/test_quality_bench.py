@@ -11,7 +11,9 @@ from benchmarks import quality_table
 from benchmarks.quality import __main__ as program
 from benchmarks.quality import cells, comparisons, contenders, scores, sets
 from benchmarks.quality.cells import Cell
+from benchmarks.quality.comparisons import Compared, mean_interval
 from benchmarks.quality.recipes import RECIPES, Facts
+from benchmarks.quality.scores import Difference
 from sklearn.metrics import accuracy_score, f1_score
 
 EMOTIONS = ["joy", "anger", "grief"]
@@ -174,15 +176,24 @@ def test_the_table_compares_the_same_test_examples_and_finds_who_took_too_long(k
     keep(Cell("trec6", "4000", 1, "lasttoken-third"), test=1.0, predicted=all_right, seconds=60)
     keep(Cell("trec6", "all", 1, "lasttoken"), test=0.96, predicted=all_right)
     rows = {row.split(" | ")[0]: row for row in quality_table.musts()}
-    assert (
-        "+50.00 points, 1 set and size, 0.67 of its seconds"
-        in rows["| of these, 4,000 examples, over the tuned Trainer"]
-    )
+    measured = rows["| of these, 4,000 examples, over the tuned Trainer"]
+    assert "+50.00 points (+" in measured
+    assert "), 1 set and size, 0.67 of its seconds" in measured
     assert rows["| of these, 4,000 examples, in a third of its seconds"].endswith("MISSED |")
     assert rows["| trec6, accuracy, all examples"].endswith("0.9600 | 0.955 | 0.974 | must |")
     page = quality_table.page()
     assert "| Trainer, tuned | 50.0, 90 s | 50.0 |" in page
     assert "**+50.0 (" in page
+
+
+def test_the_interval_of_a_mean_takes_sizes_of_one_set_to_err_together():
+    def compared(data: str, points: float, half: float) -> Compared:
+        return Compared(data, "500", Difference(points, (points - half, points + half)))
+
+    of_two_sets = [compared("a", 1.0, 3.0), compared("b", 3.0, 4.0)]
+    assert mean_interval(of_two_sets) == pytest.approx((2.0 - 2.5, 2.0 + 2.5))
+    of_one_set = [compared("a", 1.0, 3.0), compared("a", 3.0, 4.0)]
+    assert mean_interval(of_one_set) == pytest.approx((2.0 - 3.5, 2.0 + 3.5))
 
 
 def test_the_default_depth_and_the_other_one_are_both_measured():

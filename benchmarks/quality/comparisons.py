@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from functools import cache
 from statistics import mean
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.quality import cells
 from benchmarks.quality.contenders import TRAINER
@@ -69,6 +70,29 @@ def time_ratio(data: str, size: str, first: str, second: str) -> float | None:
     if not seeds:
         return None
     return sum(one[s]["seconds"] for s in seeds) / sum(other[s]["seconds"] for s in seeds)
+
+
+class Compared(NamedTuple):
+    """What a contender has over another on a data set of a size."""
+
+    data: str
+    size: str
+    difference: Difference
+
+
+def mean_interval(compared: Sequence[Compared]) -> tuple[float, float]:
+    """Return the 95 % interval of the mean difference.
+
+    Data sets are independent of each other; sizes of one share their test examples, and are taken
+    to err together, which makes the interval too wide rather than too narrow.
+    """
+    widths: dict[str, float] = {}
+    for each in compared:
+        low, high = each.difference.interval
+        widths[each.data] = widths.get(each.data, 0.0) + (high - low) / 2
+    half = math.hypot(*widths.values()) / len(compared)
+    middle = mean(each.difference.points for each in compared)
+    return middle - half, middle + half
 
 
 def versus(size: str, first: str, second: str) -> tuple[list[tuple[str, Difference]], float | None]:

@@ -121,7 +121,11 @@ class _LingeringTransport:
             self._transport.close()
             return
         self._is_lingering = True
-        self._transport.write_eof()
+        try:
+            self._transport.write_eof()
+        except OSError:  # the client has reset the connection
+            self._transport.close()
+            return
         self.read_at_most(DROP_BYTES)
         self._transport.resume_reading()
         self._protocol.loop.call_later(LINGER_SECONDS, self._transport.close)
