@@ -141,14 +141,19 @@ async def closed_loop(
 
 
 async def open_loop(port: int, texts: Sequence[str], *, rate: float, seconds: float) -> Load:
-    """Send single texts at a rate per second, evenly, on as many connections as that takes."""
+    """Send single texts at a rate per second, evenly, on as many connections as that takes.
+
+    They come in random order, as in the closed loop: texts of a kind in a row would take another
+    time than the rate was measured with.
+    """
     load = Load()
+    order = random.Random(0).sample(range(len(texts)), len(texts))
     idle: list[Connection] = []
     started = time.perf_counter()
 
     async def one(number: int) -> None:
         connection = idle.pop() if idle else Connection(port)
-        await connection.classify(load, texts, [number % len(texts)])
+        await connection.classify(load, texts, [order[number % len(order)]])
         idle.append(connection)
 
     tasks = []
