@@ -248,7 +248,9 @@ def page() -> str:
         *musts(),
         "",
         "Differences in points, means over seeds and then over sets; in brackets the 95 % interval",
-        "of the mean.",
+        "of the mean, over test examples drawn again; by how much another training would differ is",
+        'not in it. "Not below" is a mean whose interval does not end below 0; data sets on which',
+        "the difference alone is significantly below 0 are named all the same.",
     ]
     for size in SIZES:
         scores = score_table(size)

@@ -29,7 +29,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "how-to.md"
 
 
 def recipe(title: str, **values: object) -> str:
-    """Return a recipe as it stands on the page, with other values of what it sets in capitals."""
+    """Return a recipe as it stands on the page, with other values of some names it assigns."""
     section = PAGE.read_text(encoding="utf-8").partition(f"## {title}\n")[2]
     (block,) = re.findall(r"^```python\n(.*?)^```", section.partition("\n## ")[0], re.S | re.M)
     program = ast.parse(block)

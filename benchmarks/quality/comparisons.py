@@ -83,8 +83,9 @@ class Compared(NamedTuple):
 def mean_interval(compared: Sequence[Compared]) -> tuple[float, float]:
     """Return the 95 % interval of the mean difference.
 
-    Data sets are independent of each other; sizes of one share their test examples, and are taken
-    to err together, which makes the interval too wide rather than too narrow.
+    Over test examples drawn again; by how much another training would differ is not in it. Data
+    sets are independent of each other; sizes of one share their test examples, and are taken to err
+    together, which is the widest that they can.
     """
     widths: dict[str, float] = {}
     for each in compared:

@@ -318,6 +318,71 @@ def test_a_refusal_reaches_a_client_that_sends_all_of_a_large_body_first(
 
 
 @pytest.mark.usefixtures("socket_enabled")
+def test_a_refusal_reaches_a_client_with_a_head_that_is_too_long(
+    classifier: TextClassifier,
+) -> None:
+    def ask(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+            client.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nA: " + b"a" * 1_000_000)
+            return client.recv(65_536)
+
+    async def talk(port: int, _service: Service) -> None:
+        assert (await asyncio.to_thread(ask, port)).startswith(b"HTTP/1.1 400")
+
+    run(classifier, talk)
+
+
+@pytest.mark.usefixtures("socket_enabled")
+def test_a_connection_whose_refused_body_came_late_does_not_hold_up_the_end(
+    classifier: TextClassifier,
+) -> None:
+    client = socket.socket()
+    client.settimeout(20)
+    ended: list[float] = []
+
+    def ask(port: int) -> None:
+        client.connect(("127.0.0.1", port))
+        client.sendall(b"POST /none HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 404")
+        client.sendall(b"one")
+
+    async def talk(port: int, _service: Service) -> None:
+        await asyncio.to_thread(ask, port)
+        await asyncio.sleep(0.2)
+        ended.append(time.monotonic())
+
+    with client:  # it stays open, and idle
+        run(classifier, talk)
+    assert time.monotonic() - ended[0] < connection.LINGER_SECONDS
+
+
+@pytest.mark.usefixtures("socket_enabled")
+def test_a_client_that_does_not_take_its_answers_is_cut_off(
+    classifier: TextClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "TAKE_SECONDS", 0.5)
+    num_asked = 4_000  # answers of twenty thousand bytes and more each
+
+    async def talk(port: int, _service: Service) -> None:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+            client.setblocking(False)
+            asked = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * num_asked
+            loop = asyncio.get_running_loop()
+            sending = asyncio.ensure_future(loop.sock_sendall(client, asked))
+            await asyncio.sleep(3)
+            raw = b""
+            with contextlib.suppress(ConnectionError):
+                while part := await loop.sock_recv(client, 1 << 20):
+                    raw += part
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+        assert 0 < raw.count(b"HTTP/1.1 200") < num_asked
+        assert (await send(port, get("/livez")))[0] == 200
+
+    run(classifier, talk)
+
+
+@pytest.mark.usefixtures("socket_enabled")
 def test_a_refused_client_that_sends_on_is_cut_off(
     classifier: TextClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ head       must be whole within `HEAD_SECONDS`
 body       is read in small parts; what takes long to parse rests before its next part
 refusal    of a request whose body still comes: what comes is dropped unread for
            `LINGER_SECONDS`, or the client would lose the refusal with the connection
+answer     must be taken by its client within `TAKE_SECONDS`
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import time
 from typing import Any, ClassVar
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lasttoken.deploy.serving.limits import (
@@ -19,8 +21,10 @@ from lasttoken.deploy.serving.limits import (
     HEAD_SECONDS,
     LINGER_SECONDS,
     LONG_PART_SECONDS,
+    MOST_REST_SECONDS,
     READ_BYTES,
     REST_PER_SECOND,
+    TAKE_SECONDS,
 )
 
 
@@ -31,7 +35,9 @@ class BoundedProtocol(H11Protocol):
     # take long may have together: when the next of them may be read, by the loop's clock.
     _rested_at: ClassVar[float] = 0.0
 
-    _timer: asyncio.TimerHandle | None = None
+    _head_timer: asyncio.TimerHandle | None = None
+    _rest_timer: asyncio.TimerHandle | None = None
+    _take_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for a request."""
@@ -54,36 +60,47 @@ class BoundedProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         super().connection_lost(exc)
-        self._stop_watching()
+        for timer in (self._head_timer, self._rest_timer, self._take_timer):
+            if timer is not None:
+                timer.cancel()
+
+    def pause_writing(self) -> None:
+        """Wait until the client takes what it was answered, but not for ever."""
+        super().pause_writing()
+        self._take_timer = self.loop.call_later(TAKE_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: the client has taken it."""
+        super().resume_writing()
+        if self._take_timer is not None:
+            self._take_timer.cancel()
 
     @property
     def is_receiving(self) -> bool:
-        """Return whether a request has begun whose body is not complete."""
-        return self.cycle is not None and self.cycle.more_body
+        """Return whether the client may still be sending a request, or what is none."""
+        return self.conn.their_state in (h11.SEND_BODY, h11.ERROR)
 
     def _rest(self, seconds: float) -> None:
         now = self.loop.time()
-        BoundedProtocol._rested_at = max(now, BoundedProtocol._rested_at) + seconds
+        rested_at = max(now, BoundedProtocol._rested_at) + seconds
+        BoundedProtocol._rested_at = min(rested_at, now + MOST_REST_SECONDS)
         self.transport.pause_reading()
-        self.loop.call_at(BoundedProtocol._rested_at, self._go_on)
+        self._rest_timer = self.loop.call_at(BoundedProtocol._rested_at, self._go_on)
 
     def _go_on(self) -> None:
         if not self.flow.read_paused and not self.transport.is_closing():
             self.transport.resume_reading()
 
     def _watch(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._stop_watching()
-        elif self._timer is None:
-            self._timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
-
-    def _stop_watching(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self.cycle is None or self.cycle.response_complete:
+            if self._head_timer is None:
+                self._head_timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
+        elif self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
     def _give_up(self) -> None:
-        self._timer = None
+        self._head_timer = None
         if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
             self.transport.close()
 
@@ -119,6 +136,8 @@ class _LingeringTransport:
         """Close, at once or when the client has ended too; asked again, at once."""
         if self._is_lingering or not self._protocol.is_receiving or self._transport.is_closing():
             self._transport.close()
+            if self._transport.get_write_buffer_size():  # and as long it stays open
+                self._protocol.loop.call_later(TAKE_SECONDS, self._transport.abort)
             return
         self._is_lingering = True
         try:
@@ -128,4 +147,4 @@ class _LingeringTransport:
             return
         self.read_at_most(DROP_BYTES)
         self._transport.resume_reading()
-        self._protocol.loop.call_later(LINGER_SECONDS, self._transport.close)
+        self._protocol.loop.call_later(LINGER_SECONDS, self._transport.abort)

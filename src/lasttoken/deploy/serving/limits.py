@@ -11,21 +11,24 @@ CHARACTERS_PER_TOKEN = 250
 
 # Of one connection read at a time, between two turns of the others. A body may come in chunks of
 # one byte, six bytes each on the way: 256 kB of them, asyncio's own measure, take 0.3 s, and these
-# 3 ms.
+# 3 to 5 ms.
 READ_BYTES = 4_096
 
-# What takes longer than this to parse is followed by a rest of so many times as long. An honest
-# part takes a tenth of a millisecond; all the others together get a fifth of the loop.
+# A part that takes longer than this to parse is followed by a rest of so many times as long, shared
+# by all connections, so that such parts together get about a fifth of the loop; at most so long, as
+# the next may be an honest one. An honest part takes a tenth of a millisecond.
 LONG_PART_SECONDS = 0.001
 REST_PER_SECOND = 4.0
+MOST_REST_SECONDS = 1.0
 
 # When a request is refused before its body is there, what still comes is dropped for so long, in
-# parts of so many bytes: they cost nothing.
+# parts of so many bytes, which costs little.
 LINGER_SECONDS = 2.0
 DROP_BYTES = 262_144
 
-# A connection has so long to send the whole head of a request.
+# A connection has so long to send the whole head of a request, and to take what it is answered.
 HEAD_SECONDS = 10.0
+TAKE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)

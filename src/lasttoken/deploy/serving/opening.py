@@ -72,8 +72,8 @@ def open_access(host: str, key_file: str | None) -> Access:
 
 
 def is_open_to_others(key_file: str) -> bool:
-    """Return whether other users of this machine may read or write a key's file."""
-    return os.name == "posix" and bool(Path(key_file).expanduser().stat().st_mode & 0o077)
+    """Return whether other users of this machine may read a key's file."""
+    return os.name == "posix" and bool(Path(key_file).expanduser().stat().st_mode & 0o044)
 
 
 def is_loopback(host: str) -> bool:
