@@ -246,8 +246,8 @@ def test_a_full_queue_is_told_with_the_time_to_come_again(fresh: TextClassifier)
         assert alive.status_code == 200
         return refused
 
-    response = ask(fresh, talk, max_waiting=3)
-    check_fault(response, 429, "overloaded", "3 texts wait already, of at most 3")
+    response = ask(fresh, talk, max_waiting=4)
+    check_fault(response, 429, "overloaded", "4 texts wait already, of at most 4")
     assert int(response.headers["retry-after"]) >= 1
 
 
@@ -292,7 +292,7 @@ def test_a_client_that_leaves_is_counted_and_its_text_is_never_read(fresh: TextC
                 await soon(lambda: hold.batches != [])
                 app = client._transport.app  # type: ignore[attr-defined]
                 await asyncio.gather(*(leave_after_sending(app) for _ in range(100)))
-                assert service.queue.held("answers") == 0
+                assert service.queue.held("answers") == 1  # the first one's
                 hold.is_free.set()
                 await first
                 metrics = (await client.get("/metrics")).text

@@ -89,10 +89,13 @@ def test_the_queue_is_bounded_in_texts_and_tells_what_is_held() -> None:
     assert queue.held("answers") == 5
 
 
-def test_a_place_is_free_as_soon_as_its_text_is_taken() -> None:
+def test_a_place_is_free_as_soon_as_its_text_is_answered() -> None:
     queue = make_queue(answers=3)
     wait_in(queue, 1, 1, 1)
-    queue.take(2)
+    (part,) = queue.take(2)
+    with pytest.raises(FullError):
+        queue.admit(1)
+    queue.answer(part, np.zeros((2, 2)))
     assert queue.held("answers") == 1
     queue.admit(2)
 
@@ -220,7 +223,8 @@ def test_there_is_no_room_behind_what_takes_too_long() -> None:
         queue.admit(1)
     assert full.value.is_late
     assert full.value.retry_seconds == 12
-    queue.take(1)
+    (part,) = queue.take(1)
+    queue.answer(part, np.zeros((1, 2)))
     queue.admit(1)
 
 

@@ -33,7 +33,9 @@ class ServeConfig:
         int | None, Doc("characters of one text [250 x the tokens read at once]")
     ] = None
     max_body_bytes: Annotated[int, Doc("bytes of one request")] = 2_000_000
-    max_waiting: Annotated[int, Doc("texts that may wait for the model; more are told 429")] = 1_024
+    max_waiting: Annotated[int, Doc("texts that may wait for their answers; more are told 429")] = (
+        1_024
+    )
     request_seconds: Annotated[float, Doc("a request without an answer by then is told 504")] = 60.0
     grace_seconds: Annotated[float, Doc("to finish what was accepted, after SIGTERM")] = 30.0
 

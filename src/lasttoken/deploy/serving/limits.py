@@ -41,7 +41,7 @@ class Limits:
         max_characters: of a text, counted before it is tokenized.
         max_bytes_at_hand: of the bodies of all requests that have no answer yet.
         max_explained: texts of a request whose words are weighed.
-        max_waiting: texts that wait for the model, all requests together.
+        max_waiting: texts without an answer yet, all requests together.
         max_waiting_explained: texts whose words wait to be weighed, likewise.
         max_tokens_per_batch: token budget of one forward pass.
         request_seconds: from the end of a request's body to its answer; and for the body to come.

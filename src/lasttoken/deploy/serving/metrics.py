@@ -64,7 +64,7 @@ class _OfService(Collector):
             "lasttoken_texts", "Texts that the model has read", labels=["lane"]
         )
         waiting = GaugeMetricFamily(
-            "lasttoken_waiting_texts", "Texts that wait for the model", labels=["lane"]
+            "lasttoken_waiting_texts", "Texts without an answer yet", labels=["lane"]
         )
         for lane in queue.lanes:
             texts.add_metric([lane], counts.num_texts[lane])

@@ -7,6 +7,9 @@ First come, first served within a lane; while both lanes have work, every other 
 so that neither an explanation of 64 readings keeps plain answers waiting, nor the other way round.
 A batch takes as many texts as fit into the budget, also a part of a job; the rest of it stays at
 the head. Who is gone is taken out before anything is computed.
+
+A text holds its place until it is answered. So who is let in waits for no more texts than there are
+places, and for those that share the last one's batch.
 """
 
 from __future__ import annotations
@@ -57,7 +60,7 @@ class Job:
 
     Attributes:
         lane: where it waits.
-        places: places it holds in that lane; a text's place is free once it is taken.
+        places: places it holds in that lane; a text's place is free once it is answered.
         content: N texts as the model takes them; set when they are tokenized.
         sizes: (N,) tokens of each.
         future: (N, C) float64 probabilities, or why there are none.
@@ -192,6 +195,7 @@ class WorkQueue:
         with self._changed:
             job = part.job
             job.rows.append(probs)
+            self._free(job, part.stop - part.start)
             if part.stop == len(job.content) and not job.is_over:
                 job.future.set_result(np.concatenate(job.rows))
                 self._end(job)
@@ -220,7 +224,7 @@ class WorkQueue:
             )
 
     def held(self, lane: Lane) -> int:
-        """Return the places that are taken: texts that wait, or are being tokenized."""
+        """Return the places that are taken: texts that have no answer yet."""
         with self._changed:
             return self._held[lane]
 
@@ -247,7 +251,6 @@ class WorkQueue:
                 break
             parts.append(Part(job, start, stop))
             job.num_taken = stop
-            self._free(job, stop - start)
             if stop < len(job.content):
                 break
             jobs.popleft()
