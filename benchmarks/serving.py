@@ -17,6 +17,8 @@ And with a model of two layers, where the server itself is what takes time:
     beside                                      a normal client's median beside hostile ones
     end                                         SIGTERM under load
 
+`--only PART` measures one of them again.
+
 `--model` with `--precisions int8` takes a run with an export, or an exported folder.
 """
 
@@ -319,9 +321,11 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="another model, run or exported folder")
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--texts", type=Path, help="other texts, one a line")
+    parser.add_argument("--only", help="one part, into results of its own: overload, beside ...")
     words = parser.parse_args()
     sizes = TINY if SMOKE else QUICK if words.quick else FULL
-    results = Results("serving", quick=words.quick)
+    name = f"serving-{words.only}" if words.only else "serving"
+    results = Results(name, quick=words.quick)
     model, small = words.model or gpt2_folder(0.0), gpt2_folder(0.0, "gpt2-small")
     if words.texts:
         texts = list(dict.fromkeys(words.texts.read_text(encoding="utf-8").splitlines()))
@@ -342,6 +346,8 @@ def main() -> None:
         "beside": lambda: beside(small, texts, sizes),
         "ending": lambda: ending(small, texts, sizes),
     }
+    if words.only:
+        parts = {words.only: parts[words.only]}
     for name, measure in parts.items():
         if not results.has(name):
             print(name, flush=True)
