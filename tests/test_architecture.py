@@ -32,6 +32,7 @@ OWNERS = {
     "filelock": {"runs"},
     "ftfy": {"data"},
     "gguf": {"model"},
+    "h11": {"deploy"},  # comes with uvicorn
     "huggingface_hub": {"data", "deploy", "doctor", "evaluation", "model"},  # evaluation: the card
     "jinja2": {"evaluation"},
     "markupsafe": {"evaluation"},  # comes with jinja2
