@@ -127,7 +127,7 @@ def test_sigterm_ends_it_with_0_while_the_model_computes_for_somebody_who_has_go
     # One thread takes longer for a batch of this model than the server waits for its end.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with serve(tmp_path / "wide") as server:
-        texts = ["word " * 200] * 4
+        texts = [f"{n} {'word ' * 200}" for n in range(8)]  # equal ones would be read once
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{server.address}/classify", json={"texts": texts}, timeout=2)
         server.process.send_signal(signal.SIGTERM)
