@@ -299,13 +299,14 @@ def test_the_peak_does_not_grow_with_the_number_of_rows(
     run("train", reviews, "--model", tiny_gpt2, "--output-dir", folder, "--num-epochs", 1,
         "--max-length", 256, "--precision", "fp32")  # fmt: skip
     peaks = []
-    for number in (10_000, 40_000):
+    # Shapes that were not met before still cost a little after the first thousands of rows.
+    for number in (20_000, 80_000):
         source = tmp_path / f"{number}{kind}"
         # Lengths of all kinds: every batch has another number of tokens.
         write_input(source, [f"film {n} " + "x" * (n * n % 103) for n in range(number)])
         words = (source, "--output", tmp_path / f"out-{number}{kind}", "--precision", "fp32")
         peaks.append(run("predict", folder, *words))
-    assert peaks[1] < 1.1 * peaks[0], peaks
+    assert peaks[1] < 1.05 * peaks[0], peaks
 
 
 def test_a_shard_to_standard_output_is_told_and_leaves_no_file(
