@@ -131,7 +131,7 @@ def _against(
         return f"| {label} | - | {shown_must} | {goal:+g} | not measured |"
     value = mean(each.difference.points for each in there)
     low, high = mean_interval(there)
-    below = [f"{each.data} {each.size}" for each in there if each.difference.is_worse]
+    below = [f"{each.data} {each.which}" for each in there if each.difference.is_worse]
     late = most_time is not None and ratio is not None and ratio > most_time
     is_below = high < 0 if must is None else bool(below) and most_time is not None
     counted = "1 set and size" if len(there) == 1 else f"{len(there)} sets and sizes"

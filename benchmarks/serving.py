@@ -347,6 +347,8 @@ def main() -> None:
         "ending": lambda: ending(small, texts, sizes),
     }
     if words.only:
+        if words.only not in parts:
+            parser.error(f"--only {words.only}: one of {', '.join(parts)}")
         parts = {words.only: parts[words.only]}
     for name, measure in parts.items():
         if not results.has(name):

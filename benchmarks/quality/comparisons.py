@@ -73,10 +73,16 @@ def time_ratio(data: str, size: str, first: str, second: str) -> float | None:
 
 
 class Compared(NamedTuple):
-    """What a contender has over another on a data set of a size."""
+    """What a contender has over another on a data set.
+
+    Attributes:
+        data: the set.
+        which: of its comparisons, in words: the size, or the rival.
+        difference: see there.
+    """
 
     data: str
-    size: str
+    which: str
     difference: Difference
 
 

@@ -134,7 +134,7 @@ class _LingeringTransport:
 
     def close(self) -> None:
         """Close, at once or when the client has ended too; asked again, at once."""
-        if self._is_lingering or not self._protocol.is_receiving or self._transport.is_closing():
+        if self.is_closing() or not self._protocol.is_receiving:
             self._transport.close()
             if self._transport.get_write_buffer_size():  # and as long it stays open
                 self._protocol.loop.call_later(TAKE_SECONDS, self._transport.abort)
