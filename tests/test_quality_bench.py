@@ -4,6 +4,7 @@ import argparse
 import csv
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -196,8 +197,39 @@ def test_the_interval_of_a_mean_takes_sizes_of_one_set_to_err_together():
     assert mean_interval(of_one_set) == pytest.approx((2.0 - 3.5, 2.0 + 3.5))
 
 
+FACTS = Facts(
+    "single-label", num_examples=500, num_validating=500, num_labels=2, num_blocks=30, fewest=250
+)
+
+
+@pytest.mark.parametrize(
+    ("examples", "validating", "epochs", "expected"),
+    [
+        (32, 32, 10, {"num_epochs": 6, "depth": 20}),
+        (500, 500, 2, {"num_epochs": 2, "depth": 18, "trainable": "last-7"}),
+        (500, 500, 4, {"num_epochs": 3, "depth": 18, "trainable": "last-12"}),
+        (4_000, 1_000, 2, {"num_epochs": 2, "depth": 18, "trainable": "last-8"}),
+        (500, 5_000, 1, {"num_epochs": 2, "depth": 18, "trainable": "last-1"}),
+    ],
+)
+def test_a_third_of_the_trainers_passes_is_what_the_last_blocks_learn_in(
+    examples: int, validating: int, epochs: int, expected: dict[str, Any]
+) -> None:
+    facts = replace(
+        FACTS, num_examples=examples, num_validating=validating, trainer={"epochs": epochs}
+    )
+    found = RECIPES["lasttoken-third"](facts)
+    assert {
+        name: found[name] for name in found if name in expected or name == "trainable"
+    } == expected
+    if "trainable" in expected and epochs > 1:
+        share, learning = validating / examples, int(expected["trainable"].removeprefix("last-"))
+        passes = 18 * (1 + share) + expected["num_epochs"] * learning * (3 / 1.3 + share)
+        assert passes == pytest.approx(epochs * 30 * (3 + share) / 3, rel=0.06)
+
+
 def test_the_default_depth_and_the_other_one_are_both_measured():
-    few = Facts("single-label", num_examples=32, num_labels=2, num_blocks=30, fewest=16)
+    few = replace(FACTS, num_examples=32, fewest=16)
     names = ("lasttoken", "lasttoken-other-depth")
     assert [RECIPES[name](few)["depth"] for name in names] == [20, 30]
     many = replace(few, num_examples=4_000)

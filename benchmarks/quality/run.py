@@ -115,12 +115,14 @@ def _measured(cell: Cell, settings: dict[str, Any], folder: Path, threads: int) 
 
 
 def _facts(cell: Cell, folder: Path) -> Facts:
-    train = sets.draw(cell.data, cell.size, cell.seed, folder)["train"]
+    splits = sets.draw(cell.data, cell.size, cell.seed, folder)
+    train = splits["train"]
     labels = sets.label_names(cell.data, folder)
     counts = scores.flags_of(train.labels, labels).sum(axis=0)
     return Facts(
         task=sets.SETS[cell.data].task,
         num_examples=len(train.texts),
+        num_validating=len(splits["validation"].texts),
         num_labels=len(labels),
         num_blocks=_num_blocks(),
         fewest=int(counts.min()),

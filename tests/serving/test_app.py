@@ -251,6 +251,39 @@ def test_a_full_queue_is_told_with_the_time_to_come_again(fresh: TextClassifier)
     assert int(response.headers["retry-after"]) >= 1
 
 
+def test_many_responses_at_the_end_of_a_batch_let_a_probe_in_between(fresh: TextClassifier) -> None:
+    hold = Hold(fresh)
+    turns: list[int] = []  # of the loop, in which a response was made
+    turn = 0
+
+    async def count_turns() -> None:
+        nonlocal turn
+        while True:
+            await asyncio.sleep(0)
+            turn += 1
+
+    async def one(client: httpx.AsyncClient, text: str) -> None:
+        response = await client.post("/classify", json={"texts": [text]})
+        assert response.status_code == 200
+        turns.append(turn)
+
+    async def talk(client: httpx.AsyncClient) -> None:
+        hold.batches.clear()
+        hold.is_free.clear()
+        tasks = [asyncio.create_task(one(client, "at work"))]
+        await soon(lambda: hold.batches != [])
+        tasks += [asyncio.create_task(one(client, f"{number}")) for number in range(40)]
+        await asyncio.sleep(0.5)
+        counting = asyncio.create_task(count_turns())
+        hold.is_free.set()
+        await asyncio.gather(*tasks)
+        counting.cancel()
+
+    ask(fresh, talk)
+    assert hold.batches == [1, 40]
+    assert len(set(turns)) == len(turns) == 41
+
+
 def test_a_request_that_takes_too_long_is_told_and_its_place_is_free(
     fresh: TextClassifier,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -102,6 +103,19 @@ def test_it_says_where_it_serves_answers_and_ends_with_0(classifier: TextClassif
     assert code == 0
     assert notes[0].startswith("serving at http://127.0.0.1:")
     assert notes[1].startswith("ending: ")
+
+
+@pytest.mark.usefixtures("socket_enabled")
+def test_a_full_garbage_collection_has_little_to_go_through_while_it_serves(
+    classifier: TextClassifier,
+) -> None:
+    async def talk(_port: int, _service: Service) -> None:
+        passed_over = gc.get_freeze_count()
+        assert passed_over > 100_000  # all that is loaded: the collector stops every thread
+        assert len(gc.get_objects()) < passed_over / 10
+
+    assert run(classifier, talk)[0] == 0
+    assert gc.get_freeze_count() == 0
 
 
 @pytest.mark.usefixtures("socket_enabled")

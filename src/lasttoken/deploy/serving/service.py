@@ -86,6 +86,9 @@ class Service:
         self.dropped: Counter[str] = Counter({"departed": 0, "timeout": 0})
         self._tokenizing = ThreadPoolExecutor(1, "tokenize")
         self._explaining = ThreadPoolExecutor(1, "explain")
+        # A batch ends for many requests at once. They go on one by one, a turn of the loop each:
+        # what comes meanwhile, a probe say, waits for the next of them and not for all.
+        self._turn = asyncio.Lock()
         self._num_active = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -188,6 +191,8 @@ class Service:
         self.queue.submit(held[0], read.content, read.sizes)
         probs = await asyncio.wrap_future(held[0].future)
         answered = time.perf_counter()
+        async with self._turn:
+            await asyncio.sleep(0)
         label_ids = probs.argmax(axis=1)
         seconds = {"tokenize": tokenized - started, "model": answered - tokenized}
         weighed = None
