@@ -311,6 +311,19 @@ def test_a_length_that_the_user_names_is_tried(
     assert accuracy(model, "left_71") > 0.97
 
 
+def test_a_label_that_holds_a_comma_is_named_in_quotes(
+    lasttoken: Command, left: Patient, tmp_path: Path
+) -> None:
+    data = write_rows(tmp_path / "commas.csv", {"A": '"good, or better"', "B": "bad"})
+    refused = lasttoken("doctor", left.folder, data, "--labels", "A,B", *FEW)
+    remedy = """--labels 'bad,"good, or better"', in the order of the model's ids"""
+    check_refused(
+        refused, found=f"{data}: the label 'bad' is none", expected="labels 'A', 'B'", remedy=remedy
+    )
+    model = examined(lasttoken, left.folder, data, "--labels", '"good, or better",bad')["model"]
+    assert accuracy(model, "left") == accuracy(left.model, "left")
+
+
 # ---- the repaired folder ----
 
 

@@ -228,15 +228,5 @@ def test_a_third_of_the_trainers_passes_is_what_the_last_blocks_learn_in(
         assert passes == pytest.approx(epochs * 30 * (3 + share) / 3, rel=0.06)
 
 
-def test_the_default_depth_and_the_other_one_are_both_measured():
-    few = replace(FACTS, num_examples=32, fewest=16)
-    names = ("lasttoken", "lasttoken-other-depth")
-    assert [RECIPES[name](few)["depth"] for name in names] == [20, 30]
-    many = replace(few, num_examples=4_000)
-    assert [RECIPES[name](many)["depth"] for name in names] == [30, 20]
-    sets_of_labels = replace(few, task="multi-label")
-    assert RECIPES["lasttoken"](sets_of_labels)["depth"] == 30
-
-
 def test_every_recipe_is_a_contender():
     assert set(RECIPES) <= set(contenders.CONTENDERS)

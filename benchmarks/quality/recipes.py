@@ -13,7 +13,6 @@ from typing import Any
 
 from lasttoken.training.defaults import (
     default_batch_size,
-    default_depth,
     default_num_epochs,
 )
 
@@ -53,20 +52,12 @@ Recipe = Callable[[Facts], dict[str, Any]]
 
 def standard(facts: Facts) -> dict[str, Any]:
     """Return the package's defaults as numbers, for the plan."""
-    depth = default_depth(facts.num_examples, facts.num_blocks)
     return {
         "num_epochs": default_num_epochs(facts.num_examples),
         "batch_size": default_batch_size(facts.num_examples),
         "learning_rate": None,  # by the model's width
-        "depth": depth if facts.task == "single-label" else facts.num_blocks,
+        "depth": facts.num_blocks,
     }
-
-
-def other_depth(facts: Facts) -> dict[str, Any]:
-    """Return the defaults at the depth they did not take: all blocks, or two thirds of them."""
-    options = standard(facts)
-    is_cut = options["depth"] < facts.num_blocks
-    return {**options, "depth": facts.num_blocks if is_cut else round(facts.num_blocks * 2 / 3)}
 
 
 def third(facts: Facts) -> dict[str, Any]:
@@ -99,7 +90,6 @@ def third(facts: Facts) -> dict[str, Any]:
 
 RECIPES: dict[str, Recipe] = {
     "lasttoken": standard,
-    "lasttoken-other-depth": other_depth,
     "lasttoken-third": third,
 }
 NEEDS_TRAINER = ("lasttoken-third",)

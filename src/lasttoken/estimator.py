@@ -72,8 +72,8 @@ class TextClassifier(Answerer, ClassifierMixin, Parameters):
         sampling: examples of an epoch: "all", or "balanced": as many of each label.
         layer_decay: each block learns at the rate of the one above it times this, 0 to 1.
         gradient_checkpointing: compute blocks anew in the backward pass: less memory, more time.
-        depth: keep the first so many blocks, or "all"; "auto" chooses by cross-validated probes of
-            all blocks; None is all, of few examples less (`training.defaults.default_depth`).
+        depth: keep the first so many blocks; "auto" chooses by cross-validated probes of all
+            blocks; None keeps all, and so does "all".
         max_length: tokens that are read at once; None is the model's limit.
         template: words around every text, "Review: {text} Good?", say; for pairs {text_pair} too.
         long: "cut-end", "cut-start" or "cut-middle" of longer texts, or read all in "windows".

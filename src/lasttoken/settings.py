@@ -164,16 +164,14 @@ def _weight_pairs(value: object) -> dict[str, Any]:
     return pairs if len(pairs) == len(parts) else {}
 
 
-def parse_depth(value: object) -> int | Literal["all", "auto"] | None:
-    """Read the setting `depth`: a number of blocks, "all", "auto", or None for the default.
+def parse_depth(value: object) -> int | Literal["auto"] | None:
+    """Read the setting `depth`: a number of blocks, "auto", or None for all, which "all" is too.
 
     Raises:
         ConfigError: it is nothing of the kind.
     """
-    if value is None:
+    if value is None or value == "all":
         return None
-    if value == "all":
-        return "all"
     if value == "auto":
         return "auto"
     if isinstance(value, str) and re.fullmatch(r"[1-9][0-9]*", value):

@@ -122,7 +122,7 @@ class TrainConfig:
     ] = False
     depth: Annotated[
         str | None,
-        Doc("keep the first N blocks, or all; auto: by probes [all; of little data 2/3]"),
+        Doc("keep the first N blocks, or all; auto: by probes [all]"),
     ] = None
     early_stopping_patience: Annotated[
         int | None, Doc("stop after this many epochs without a better one [never]")

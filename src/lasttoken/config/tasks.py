@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import shlex
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from typing_extensions import Doc
@@ -19,8 +23,16 @@ LabelOrder = Annotated[str | None, Doc("ordinal: low,mid,high, the lowest first 
 
 
 def split_names(setting: str | None) -> tuple[str, ...]:
-    """Return the names that a setting lists, separated by commas."""
-    return tuple(name.strip() for name in (setting or "").split(",") if name.strip())
+    """Return the names that a setting lists: a line of CSV, `low,"middle, or so",high`."""
+    rows = csv.reader(io.StringIO(setting or ""), skipinitialspace=True)
+    return tuple(name.strip() for row in rows for name in row if name.strip())
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Return the setting that lists names, as `split_names` reads it."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(names)
+    return line.getvalue()
 
 
 def check_task(
@@ -56,7 +68,7 @@ def check_task(
         raise ConfigError(
             f"--label-columns {columns}: {twice!r} twice",
             expected="each label's column once",
-            remedy="--label-columns " + ",".join(dict.fromkeys(names)),
+            remedy="--label-columns " + shlex.quote(join_names(dict.fromkeys(names))),
         )
     joined = next((name for name in names if separator in name), None)
     if joined is not None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lasttoken.config import DoctorConfig
+from lasttoken.config.tasks import join_names, split_names
 from lasttoken.data.labels import LabelSpec
 from lasttoken.data.readers import iter_rows, locate_data, read_labeled
 from lasttoken.data.splits import limit_examples
@@ -86,14 +87,14 @@ def label_names(config: DoctorConfig, spec: LabelSpec, *, is_ours: bool) -> tupl
     """
     if config.labels is None:
         return spec.labels
-    names = tuple(name.strip() for name in config.labels.split(","))
+    names = split_names(config.labels)
     if is_ours:
         raise ConfigError(
             f"--labels {config.labels}: the labels of this model are named in lasttoken.json too",
             expected="a model that was not made by lasttoken",
             remedy="leave --labels out",
         )
-    if len(names) != len(spec.labels) or len(set(names)) != len(names) or not all(names):
+    if len(names) != len(spec.labels) or len(set(names)) != len(names):
         raise ConfigError(
             f"--labels {config.labels}: {len(names)} names",
             expected=f"{len(spec.labels)} different ones, in the order of the ids of "
@@ -130,7 +131,7 @@ def label_ids(
                 break
         else:
             strange = sorted(found - set(known))
-            wanted = shlex.quote(",".join(sorted(found)[: len(names)]))
+            wanted = shlex.quote(join_names(sorted(found)[: len(names)]))
             raise DatasetError(
                 f"{material.source}: the label {strange[0]!r} is none of the model's",
                 expected="labels " + ", ".join(map(repr, names[:8])),

@@ -26,7 +26,7 @@ from lasttoken.model.sources import fetch_model, locate_model
 from lasttoken.model.tokens import TokenizedTexts, tokenize
 from lasttoken.template import LongTexts
 from lasttoken.training.defaults import default_learning_rate
-from lasttoken.training.depth import cut_as_asked, cut_by_default
+from lasttoken.training.depth import cut_as_asked
 from lasttoken.training.features import features_shape
 from lasttoken.training.imbalance import check_weighable, make_groups, make_objective
 from lasttoken.training.sampler import TokenizedExamples
@@ -163,9 +163,9 @@ def prepare_training(
         for examples in (train, validating)
     )
     # A model that is cut has no language-model head behind its last block; a probe has its fit.
-    is_whole = settings.keeps in (None, "all", num_blocks) and settings.learns.kind != "probe"
+    is_whole = settings.keeps in (None, num_blocks) and settings.learns.kind != "probe"
     words = words_for_labels(loaded, folder, reading, on_event) if is_whole else None
-    settings = cut_by_default(loaded, settings, num_blocks, len(train), words, on_event)
+    settings = replace(settings, depth=settings.keeps or num_blocks)
     prepared = PreparedTraining(
         loaded=framed,
         training=training,

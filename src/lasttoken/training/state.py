@@ -95,8 +95,8 @@ class FitSettings:
         return LoraShape(self.lora_rank, self.lora_alpha, self.lora_dropout)
 
     @property
-    def keeps(self) -> int | Literal["all", "auto"] | None:
-        """Return how many blocks are kept; None is what `prepare_training` takes."""
+    def keeps(self) -> int | Literal["auto"] | None:
+        """Return how many blocks are kept; None is all."""
         return parse_depth(self.depth)
 
 
