@@ -9,6 +9,8 @@ Whatever is given wins; what was taken is printed and recorded. How they were fo
 
 from __future__ import annotations
 
+import math
+
 from lasttoken.settings import Trainable
 
 SETTLED = ("num_epochs", "batch_size", "learning_rate", "depth")  # settings that are decided here
@@ -31,7 +33,7 @@ _RATE_FACTORS = {"full": 1.0, "last": 2.0, "lora": 10.0, "probe": 1.0}
 
 def default_num_epochs(num_examples: int) -> int:
     """Return passes over the examples: of fewer more, as the fourth root of their number falls."""
-    epochs = round((_EXAMPLES_OF_ONE_EPOCH / max(1, num_examples)) ** 0.25)
+    epochs = round(math.sqrt(math.sqrt(_EXAMPLES_OF_ONE_EPOCH / max(1, num_examples))))
     return max(1, min(epochs, MOST_EPOCHS))
 
 
