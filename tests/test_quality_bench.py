@@ -205,7 +205,7 @@ FACTS = Facts(
 @pytest.mark.parametrize(
     ("examples", "validating", "epochs", "expected"),
     [
-        (32, 32, 10, {"num_epochs": 6, "depth": 20}),
+        (32, 32, 10, {"num_epochs": 4, "depth": 30}),
         (500, 500, 2, {"num_epochs": 2, "depth": 18, "trainable": "last-7"}),
         (500, 500, 4, {"num_epochs": 3, "depth": 18, "trainable": "last-12"}),
         (4_000, 1_000, 2, {"num_epochs": 2, "depth": 18, "trainable": "last-8"}),

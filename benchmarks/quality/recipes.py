@@ -61,9 +61,9 @@ def standard(facts: Facts) -> dict[str, Any]:
 
 
 def third(facts: Facts) -> dict[str, Any]:
-    """Return what should take a third of the Trainer's seconds: fewer blocks, fewer epochs.
+    """Return what should take a third of the Trainer's seconds: fewer epochs, or fewer blocks.
 
-    Of few epochs a third is less than one. There the last K of d blocks learn alone, and what the
+    A third of few epochs is less than one. There the last K of d blocks learn alone, and what the
     others give is computed once. With v validation examples for each of training, the passes of an
     example through a block are
 
@@ -74,8 +74,7 @@ def third(facts: Facts) -> dict[str, Any]:
     assert facts.trainer is not None
     epochs = int(facts.trainer["epochs"])
     if epochs > _FEW_EPOCHS:
-        num_epochs = int(epochs / 3 * _SPEEDUP * 1.5)
-        return {**options, "num_epochs": num_epochs, "depth": round(blocks * 2 / 3)}
+        return {**options, "num_epochs": int(epochs / 3 * _SPEEDUP)}
     num_epochs, depth = max(2, epochs * 3 // 4), round(blocks * 3 / 5)
     share = facts.num_validating / facts.num_examples
     passes = epochs * blocks * (_STEP + share) / 3 - depth * (1 + share)
