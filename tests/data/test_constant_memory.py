@@ -33,19 +33,25 @@ def write(path: Path, num_rows: int) -> None:
     pq.write_table(pa.table({"text": column}), path, row_group_size=num_rows)
 
 
+def peak_of_copying(source: Path, target: Path) -> int:
+    """Return the peak of resident memory, in bytes, of a process that copies a table."""
+    words = [sys.executable, "-c", COPY, str(source), str(target)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return int(done.stdout) * 1024
+
+
 @pytest.mark.parametrize("kind", [".parquet", ".csv", ".jsonl"])
 def test_the_peak_does_not_grow_with_the_number_of_rows(tmp_path: Path, kind: str) -> None:
+    # On a busy machine one run in four peaks some 24 MiB higher, at any number of rows.
     peaks = []
     for num_rows in (20_000, 120_000):
         source = tmp_path / f"{num_rows}.parquet"
         write(source, num_rows)
-        target = tmp_path / f"out-{num_rows}{kind}"
-        words = [sys.executable, "-c", COPY, str(source), str(target)]
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
-        peaks.append(int(done.stdout) * 1024)
+        targets = [tmp_path / f"out-{num_rows}-{run}{kind}" for run in range(3)]
+        peaks.append(min(peak_of_copying(source, target) for target in targets))
     grown = peaks[1] - peaks[0]
     assert grown < 0.1 * peaks[0], f"{grown / 2**20:.1f} MiB more for {100_000 * 400 / 2**20:.1f}"
     if kind == ".parquet":
-        out = pq.ParquetFile(tmp_path / "out-120000.parquet")
+        out = pq.ParquetFile(tmp_path / "out-120000-0.parquet")
         assert out.metadata.num_rows == 120_000
         assert out.metadata.num_row_groups == 24
