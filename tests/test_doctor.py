@@ -611,6 +611,11 @@ def test_names_that_do_not_fit_the_labels_are_refused(
         expected="2 different ones, in the order of the ids of LABEL_0, LABEL_1",
         remedy="--labels NAME0,NAME1",
     )  # fmt: skip
+    for names in ("A,", ",A"):  # an empty one is counted, and refused
+        check_refused(
+            lasttoken("doctor", left.folder, "--labels", names), found=f"--labels {names}: 2 names",
+            expected="2 different ones", remedy="--labels NAME0,NAME1",
+        )  # fmt: skip
     check_refused(
         lasttoken("doctor", ours.folder, "--labels", "B,A"),
         found="--labels B,A: the labels of this model are named in lasttoken.json too",

@@ -11,10 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lasttoken.training.defaults import (
-    default_batch_size,
-    default_num_epochs,
-)
+from lasttoken.training.defaults import default_batch_size, default_num_epochs
 
 
 @dataclass(frozen=True)
@@ -79,12 +76,8 @@ def third(facts: Facts) -> dict[str, Any]:
     share = facts.num_validating / facts.num_examples
     passes = epochs * blocks * (_STEP + share) / 3 - depth * (1 + share)
     learning = max(1, round(passes / (num_epochs * (_STEP / _SPEEDUP + share))))
-    return {
-        **options,
-        "num_epochs": num_epochs,
-        "depth": depth,
-        "trainable": f"last-{min(learning, depth)}",
-    }
+    how = {"num_epochs": num_epochs, "depth": depth, "trainable": f"last-{learning}"}
+    return {**options, **how}
 
 
 RECIPES: dict[str, Recipe] = {

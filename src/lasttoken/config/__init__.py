@@ -120,10 +120,9 @@ class TrainConfig:
     gradient_checkpointing: Annotated[
         bool, Doc("compute blocks anew in the backward pass: less memory, more time")
     ] = False
-    depth: Annotated[
-        str | None,
-        Doc("keep the first N blocks, or all; auto: by probes [all]"),
-    ] = None
+    depth: Annotated[str | None, Doc("keep the first N blocks, or all; auto: by probes [all]")] = (
+        None
+    )
     early_stopping_patience: Annotated[
         int | None, Doc("stop after this many epochs without a better one [never]")
     ] = None

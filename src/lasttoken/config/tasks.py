@@ -22,10 +22,16 @@ LabelColumns = Annotated[str | None, Doc("multi-label: columns of 0 and 1, as a,
 LabelOrder = Annotated[str | None, Doc("ordinal: low,mid,high, the lowest first [by number]")]
 
 
-def split_names(setting: str | None) -> tuple[str, ...]:
-    """Return the names that a setting lists: a line of CSV, `low,"middle, or so",high`."""
-    rows = csv.reader(io.StringIO(setting or ""), skipinitialspace=True)
-    return tuple(name.strip() for row in rows for name in row if name.strip())
+def split_names(setting: str | None, *, keep_blank: bool = False) -> tuple[str, ...]:
+    """Return the names that a setting lists: a line of CSV, `low,"middle, or so",high`.
+
+    Args:
+        setting: names with commas or line breaks stand in quotes.
+        keep_blank: return the empty names between two commas too, for who counts them.
+    """
+    rows = csv.reader(io.StringIO(setting or "", newline=""), skipinitialspace=True)
+    names = (name.strip() for row in rows for name in row)
+    return tuple(name for name in names if name or keep_blank)
 
 
 def join_names(names: Iterable[str]) -> str:

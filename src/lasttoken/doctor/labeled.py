@@ -87,14 +87,14 @@ def label_names(config: DoctorConfig, spec: LabelSpec, *, is_ours: bool) -> tupl
     """
     if config.labels is None:
         return spec.labels
-    names = split_names(config.labels)
+    names = split_names(config.labels, keep_blank=True)
     if is_ours:
         raise ConfigError(
             f"--labels {config.labels}: the labels of this model are named in lasttoken.json too",
             expected="a model that was not made by lasttoken",
             remedy="leave --labels out",
         )
-    if len(names) != len(spec.labels) or len(set(names)) != len(names):
+    if len(names) != len(spec.labels) or len(set(names)) != len(names) or not all(names):
         raise ConfigError(
             f"--labels {config.labels}: {len(names)} names",
             expected=f"{len(spec.labels)} different ones, in the order of the ids of "

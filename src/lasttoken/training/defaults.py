@@ -13,7 +13,7 @@ import math
 
 from lasttoken.settings import Trainable
 
-SETTLED = ("num_epochs", "batch_size", "learning_rate", "depth")  # settings that are decided here
+SETTLED = ("num_epochs", "batch_size", "learning_rate", "depth")  # known with data and model
 
 # Passes over n examples: the fourth root of this number over n, rounded. It was found on data sets
 # of 32 to 12,000 examples (docs/log.md); MOST_EPOCHS bounds what was not measured.
